@@ -1,0 +1,127 @@
+//! What happens to one packet: read this top-down.
+//!
+//! A packet enters by one of four doors ([`Ingress`]); its two addresses are classified by one table ([`Tables`]);
+//! the pair of roles decides. What is not ours passes untouched; what is ours and wrong is dropped with a reason.
+
+pub mod forward;
+pub mod guard;
+pub mod icmp_error;
+pub mod remap;
+
+use crate::{
+    ids::{ConnectionId, IfIndex, RemapId},
+    maps::{Entry4, Entry6, Node, Remap},
+};
+
+/// The door by which a packet came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ingress {
+    /// Kernel hook on an interface towards our workloads. Tunnelled destinations pass: their route leads to the TUN.
+    Workload,
+    /// Kernel hook on an interface that `direct` remotes share.
+    Underlay(IfIndex),
+    /// Read from a TUN device: a packet of ours that leaves through a tunnel.
+    Tun,
+    /// Decrypted on this connection.
+    Tunnel(ConnectionId),
+}
+
+/// The look-ups that the data path makes. BPF maps and the daemon's memory both provide it.
+pub trait Tables {
+    fn node(&self) -> Option<Node>;
+    /// The longest prefix of the plan that holds the address.
+    fn locate_v4(&self, address: [u8; 4]) -> Option<Entry4>;
+    fn locate_v6(&self, address: [u8; 16]) -> Option<Entry6>;
+    /// What the remote of this connection announced: the longest of its real prefixes that holds the address, and what
+    /// we call it. Kernel hooks have none.
+    fn announced_v4(&self, connection: ConnectionId, address: [u8; 4]) -> Option<Entry4>;
+    fn announced_v6(&self, connection: ConnectionId, address: [u8; 16]) -> Option<Entry6>;
+    fn remap(&self, id: RemapId) -> Option<Remap>;
+    /// This UDP port on an address of ours carries WireGuard.
+    fn is_wireguard_port(&self, port: u16) -> bool;
+}
+
+/// What becomes of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Not ours: untouched.
+    Pass,
+    /// Ours and rewritten. The caller sends it on: the shard into the tunnel of `connection` or to the TUN, a kernel hook
+    /// by redirect or by passing it up.
+    Accept {
+        remap: RemapId,
+        connection: ConnectionId,
+    },
+    /// The frame was replaced by an ICMP error for its sender: send it back where it came from.
+    Reply(DropReason),
+    Drop(DropReason),
+}
+
+/// Why a packet of ours goes no further. The order is the index of the drop counters: append only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum DropReason {
+    /// A header says more bytes than there are.
+    Truncated,
+    /// A header contradicts itself.
+    Malformed,
+    /// The source is not one that may come in by this door.
+    SpoofedSource,
+    /// The destination is not one that may be reached by this door.
+    NotOurDestination,
+    /// From one remote to another: no transit.
+    Transit,
+    /// TTL or hop limit used up.
+    TtlExpired,
+    /// Longer than the way out takes, and may not be fragmented.
+    TooBig,
+    /// On a WireGuard port, but no WireGuard message.
+    NotWireguard,
+    /// The quoted packet of an ICMP error does not belong to this connection.
+    ForeignQuote,
+    /// No live session with the remote.
+    NoSession,
+    /// Could not be decrypted or was replayed.
+    Unauthenticated,
+    /// An inner packet that is neither IPv4 nor IPv6.
+    UnknownVersion,
+    /// The queue of the next stage is full.
+    Congested,
+}
+
+impl DropReason {
+    pub const ALL: [DropReason; 13] = [
+        DropReason::Truncated,
+        DropReason::Malformed,
+        DropReason::SpoofedSource,
+        DropReason::NotOurDestination,
+        DropReason::Transit,
+        DropReason::TtlExpired,
+        DropReason::TooBig,
+        DropReason::NotWireguard,
+        DropReason::ForeignQuote,
+        DropReason::NoSession,
+        DropReason::Unauthenticated,
+        DropReason::UnknownVersion,
+        DropReason::Congested,
+    ];
+
+    /// The label in counters and status.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            DropReason::Truncated => "truncated",
+            DropReason::Malformed => "malformed",
+            DropReason::SpoofedSource => "spoofed-source",
+            DropReason::NotOurDestination => "not-our-destination",
+            DropReason::Transit => "transit",
+            DropReason::TtlExpired => "ttl-expired",
+            DropReason::TooBig => "too-big",
+            DropReason::NotWireguard => "not-wireguard",
+            DropReason::ForeignQuote => "foreign-quote",
+            DropReason::NoSession => "no-session",
+            DropReason::Unauthenticated => "unauthenticated",
+            DropReason::UnknownVersion => "unknown-version",
+            DropReason::Congested => "congested",
+        }
+    }
+}

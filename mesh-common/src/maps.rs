@@ -1,0 +1,155 @@
+//! Keys, values, names and capacities of every table that the data path reads, in BPF maps or in memory.
+//!
+//! Everything here is `repr(C)` without padding; addresses are byte arrays in network order.
+
+/// What the owner of an address is to this cluster, and how a packet with it is rewritten.
+///
+/// One table classifies every prefix of the plan; the longest prefix wins. IPv4 is direct-indexed:
+/// [`TOP_V4`] by the first 16 bits, then a chunk of 256 for each further byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(C)]
+pub struct Entry<const N: usize> {
+    /// Network that the prefix becomes, host bits kept; for [`Role::CHUNK`] the chunk index as big-endian number.
+    pub to: [u8; N],
+    /// [`crate::ids::RemapId`] in native order: counters, and the index into the remap table.
+    pub remap: u16,
+    /// Bits of `to` that replace the address's own.
+    pub len: u8,
+    pub role: Role,
+}
+
+impl<const N: usize> Default for Entry<N> {
+    fn default() -> Self {
+        Entry { to: [0; N], remap: 0, len: 0, role: Role::NONE }
+    }
+}
+
+pub type Entry4 = Entry<4>;
+pub type Entry6 = Entry<16>;
+
+/// A set of facts about a prefix. The empty set is "not ours".
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(transparent)]
+pub struct Role(pub u8);
+
+impl Role {
+    pub const NONE: Role = Role(0);
+    /// Ours, as our own workloads use it. `to` is our mesh-wide presented prefix, or the prefix itself.
+    pub const LOCAL: Role = Role(1);
+    /// Ours, as the mesh calls it. `to` is the real prefix. May be the same prefix as `LOCAL`.
+    pub const PRESENTED: Role = Role(2);
+    /// A remote cluster's, as we call it, reached through a tunnel. `to` is what travels inside the tunnel.
+    pub const TUNNEL: Role = Role(4);
+    /// A remote cluster's mesh-wide presented prefix, reached over the underlay. Never rewritten.
+    pub const DIRECT: Role = Role(8);
+    /// With `TUNNEL`: our source travels as presented (mesh-wide prefixes inside a tunnel).
+    pub const PRESENT_SOURCE: Role = Role(16);
+    /// In a prefix of the plan, but no packet of any hook may carry it: always dropped.
+    pub const BARRED: Role = Role(32);
+    /// Our own reserved address (gateway, unknown source) in its presented form: delivered here without a rewrite.
+    pub const RESERVED: Role = Role(64);
+    /// IPv4 table only: the slot points to a chunk of 256 slots for the next byte.
+    pub const CHUNK: Role = Role(128);
+
+    pub const fn has(self, other: Role) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    pub const fn with(self, other: Role) -> Role {
+        Role(self.0 | other.0)
+    }
+}
+
+/// What the data path knows of a remap beyond its prefixes, by [`crate::ids::RemapId`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Remap {
+    /// `direct`: packets of the remote may enter by this interface only. 0: any.
+    pub ingress: u32,
+    /// [`crate::ids::ConnectionId`] in native order.
+    pub connection: u16,
+    pub reserved: u16,
+}
+
+/// Key of the IPv6 table: a prefix, host bits zero. Lengths in use are tried longest first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(C)]
+pub struct Prefix6 {
+    pub network: [u8; 16],
+    pub len: u32,
+}
+
+/// Addresses of this node that the data path uses as a source, and switches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Node {
+    /// Source of ICMP errors towards workloads; zero: none.
+    pub gateway_v4: [u8; 4],
+    /// The same as the mesh calls it, for errors towards `direct` remotes.
+    pub gateway_v4_presented: [u8; 4],
+    pub gateway_v6: [u8; 16],
+    pub gateway_v6_presented: [u8; 16],
+    /// Replaces the outer source of ICMP errors by routers that are not in our prefixes.
+    pub unknown_v4: [u8; 4],
+    pub unknown_v4_presented: [u8; 4],
+    pub unknown_v6: [u8; 16],
+    pub unknown_v6_presented: [u8; 16],
+}
+
+/// Packets and bytes, per CPU.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Counter {
+    pub packets: u64,
+    pub bytes: u64,
+}
+
+/// Slots of the first 16 bits of an IPv4 address.
+pub const TOP_SLOTS: usize = 65_536;
+pub const CHUNK_SLOTS: usize = 256;
+/// Different prefix lengths that the IPv6 table may hold at once.
+pub const V6_LENGTHS: usize = 8;
+/// Interfaces with a counter of their own, by interface index; the others share slot 0.
+pub const INTERFACE_SLOTS: usize = 1_024;
+
+/// Names of the BPF maps, as pinned under the pin directory.
+pub mod name {
+    pub const TOP_V4: &str = "TOP_V4";
+    pub const CHUNKS_V4: &str = "CHUNKS_V4";
+    pub const TABLE_V6: &str = "TABLE_V6";
+    pub const LENGTHS_V6: &str = "LENGTHS_V6";
+    pub const REMAPS: &str = "REMAPS";
+    pub const NODE: &str = "NODE";
+    pub const WIREGUARD_PORTS: &str = "WIREGUARD_PORTS";
+    pub const REDIRECTS: &str = "REDIRECTS";
+    pub const DROPS: &str = "DROPS";
+    pub const REMAP_COUNTERS: &str = "REMAP_COUNTERS";
+    pub const INTERFACE_COUNTERS: &str = "INTERFACE_COUNTERS";
+    pub const ICMP_TOKENS: &str = "ICMP_TOKENS";
+}
+
+const _: () = {
+    assert!(size_of::<Entry4>() == 8);
+    assert!(size_of::<Entry6>() == 20);
+    assert!(size_of::<Remap>() == 8);
+    assert!(size_of::<Prefix6>() == 20);
+    assert!(size_of::<Node>() == 80);
+    assert!(size_of::<Counter>() == 16);
+};
+
+#[cfg(feature = "user")]
+#[allow(unsafe_code)]
+mod pod {
+    use super::{Counter, Entry, Node, Prefix6, Remap};
+
+    // SAFETY: all are `repr(C)`, of integers and byte arrays only, and the sizes asserted above leave no padding.
+    unsafe impl<const N: usize> aya::Pod for Entry<N> where Entry<N>: Copy + 'static {}
+    // SAFETY: see above.
+    unsafe impl aya::Pod for Remap {}
+    // SAFETY: see above.
+    unsafe impl aya::Pod for Prefix6 {}
+    // SAFETY: see above.
+    unsafe impl aya::Pod for Node {}
+    // SAFETY: see above.
+    unsafe impl aya::Pod for Counter {}
+}
