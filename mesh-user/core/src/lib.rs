@@ -1,1 +1,9 @@
-//! .
+//! Everything of mesh that needs no I/O and no clock.
+//!
+//! `Intent -> ValidIntent -> plan -> steps`: the control plane is a compiler. The tunnel engine is a state machine that
+//! takes time as an argument. The daemon is the shell around both.
+#![forbid(unsafe_code)]
+
+pub mod api;
+pub mod plan;
+pub mod reconcile;

@@ -1,0 +1,107 @@
+//! Requests and replies on the daemon's socket, shared by daemon and command line.
+//!
+//! JSON over HTTP on `RUN_DIR/meshd.sock`: `GET /v1/status`, `GET /v1/health/{live|ready|startup}`,
+//! `GET /v1/explain?source=A&destination=B`.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// `GET /v1/status`: this node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    pub version: String,
+    pub cluster: String,
+    pub public_key: String,
+    pub interfaces: Vec<Interface>,
+    pub connections: Vec<Connection>,
+    pub remaps: Vec<Remap>,
+    /// Packets dropped, by reason, since the counters were made.
+    pub drops: BTreeMap<String, u64>,
+    /// What is wrong with the manifests that were not taken, one line a problem. Empty: all are in force.
+    pub problems: Vec<String>,
+    /// What works worse than it could here and why.
+    pub notices: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Interface {
+    pub name: String,
+    pub role: String,
+    /// What was asked for: `auto`, `xdp`, `xdp-generic`, `tcx`, `off`.
+    pub wanted: String,
+    /// What runs: `xdp`, `xdp-generic`, `tcx`, `clsact`, `shard` or `off`.
+    pub hook: String,
+    pub why: String,
+    pub packets: u64,
+    pub bytes: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Connection {
+    pub name: String,
+    pub remote: String,
+    /// `Server`, `Client` or `Direct`.
+    pub kind: String,
+    pub state: ConnectionState,
+    /// Round trip of the last probe that was answered.
+    pub latency_us: Option<u64>,
+    /// Why it is not connected, or what it trusts.
+    pub detail: String,
+    pub device: Option<String>,
+    pub endpoint: Option<String>,
+    pub listen_port: Option<u16>,
+    pub handshake_age_s: Option<u64>,
+    pub rx_bytes: u64,
+    pub tx_bytes: u64,
+    pub rx_packets: u64,
+    pub tx_packets: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ConnectionState {
+    Connecting,
+    Connected,
+    Error,
+}
+
+/// One prefix of a remote (or, for `direct`, of ours) and what it is called.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Remap {
+    pub connection: String,
+    pub real: String,
+    pub presented: String,
+    pub packets: u64,
+    pub bytes: u64,
+}
+
+/// `GET /v1/explain`: the path of a packet from `source` to `destination`, stage by stage.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Explanation {
+    pub source: String,
+    pub destination: String,
+    pub stages: Vec<Stage>,
+    pub verdict: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Stage {
+    pub stage: String,
+    /// The table entry that decided, if any.
+    pub entry: Option<String>,
+    pub outcome: String,
+}
+
+/// Every reply that is not a success.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ErrorReply {
+    pub error: Error,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Error {
+    /// `not_found`, `conflict`, `invalid`, `permission`, `unhealthy`, `internal`.
+    pub code: String,
+    pub message: String,
+    pub hint: String,
+}

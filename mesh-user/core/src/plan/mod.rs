@@ -1,0 +1,175 @@
+//! What the kernel and the shards of this node shall hold, with no choice left open.
+//!
+//! The same types describe what was found ([`crate::reconcile::Observed`]), so that a diff of the two is the work to do.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, SocketAddr},
+};
+
+use ipnet::IpNet;
+use mesh_common::{
+    ids::{ConnectionId, RemapId},
+    maps::{Node, Role},
+};
+
+/// Protocol number of every route, rule and neighbour that is ours (`/etc/iproute2/rt_protos`).
+pub const ROUTE_PROTOCOL: u8 = 177;
+/// UDP port of the probe responder on the gateway address, as in Liqo.
+pub const PROBE_PORT: u16 = 12_345;
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    pub connections: BTreeMap<ConnectionId, Connection>,
+    pub tunnels: BTreeMap<DeviceName, Tunnel>,
+    pub interfaces: BTreeMap<DeviceName, Attachment>,
+    /// Addresses on devices that are not tunnels: the presented reserved addresses, on `lo`.
+    pub addresses: BTreeSet<DeviceAddress>,
+    pub routes: BTreeSet<Route>,
+    /// Next hops that the kernel must keep resolved, since XDP never refreshes them.
+    pub neighbours: BTreeSet<Neighbour>,
+    pub sysctls: BTreeMap<Sysctl, String>,
+    pub table: BTreeMap<IpNet, TableEntry>,
+    pub remaps: BTreeMap<RemapId, Remap>,
+    pub node: Node,
+}
+
+/// Name of a network device, 1 to 15 bytes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DeviceName(pub String);
+
+/// One connection to one remote cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Connection {
+    /// `namespace/name` of the gateway object that it comes from.
+    pub name: String,
+    pub remote: String,
+    pub transport: Transport,
+    /// Gateway address of the remote as we call it, and the address of ours that the probe is sent from.
+    pub probe: Option<Probe>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Probe {
+    pub from: IpAddr,
+    pub to: IpAddr,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Transport {
+    WireguardServer { device: DeviceName },
+    WireguardClient { device: DeviceName },
+    Direct { next_hop: IpAddr },
+}
+
+/// One WireGuard device: a TUN interface, a UDP socket and its peers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tunnel {
+    pub mtu: u16,
+    /// 0: any free port.
+    pub listen_port: u16,
+    /// Host addresses of the device: the gateway addresses.
+    pub addresses: BTreeSet<IpNet>,
+    pub peers: BTreeMap<PublicKey, Peer>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PublicKey(pub [u8; 32]);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    pub connection: ConnectionId,
+    /// Candidates, in order. Empty: the remote is a client and is learned by roaming.
+    pub endpoints: Vec<SocketAddr>,
+    pub keepalive_seconds: Option<u16>,
+    /// Real prefixes that the remote may use as source, and what each is called here.
+    pub announced: BTreeMap<IpNet, TableEntry>,
+}
+
+/// A [`mesh_common::maps::Entry`] of either family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TableEntry {
+    /// Network of the prefix that the address becomes; its length equals that of the key.
+    pub to: IpNet,
+    pub remap: RemapId,
+    pub role: Role,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Remap {
+    pub connection: Option<ConnectionId>,
+    pub real: IpNet,
+    pub presented: IpNet,
+}
+
+/// Which program runs on an interface, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attachment {
+    pub role: InterfaceRole,
+    pub hook: HookChoice,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InterfaceRole {
+    Workload,
+    Underlay,
+}
+
+/// What the settings ask for; what `Auto` becomes is known only where the kernel is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HookChoice {
+    Auto,
+    Xdp,
+    XdpGeneric,
+    Tcx,
+    Off,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DeviceAddress {
+    pub device: DeviceName,
+    pub address: IpNet,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Route {
+    pub destination: IpNet,
+    pub metric: u32,
+    pub target: RouteTarget,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RouteTarget {
+    /// Into a tunnel. `source`: what local processes use as their address.
+    Device { device: DeviceName, source: Option<IpAddr>, mtu: Option<u32> },
+    /// To the next hop of a `direct` remote.
+    Via { next_hop: IpAddr, source: Option<IpAddr> },
+    /// Nothing of ours ever takes the default route.
+    Unreachable,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Neighbour {
+    pub device: DeviceName,
+    pub address: IpAddr,
+}
+
+/// A kernel setting of one interface, `net.ipv4.conf.DEVICE.KEY`; its old value is remembered and restored by `cleanup`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Sysctl {
+    pub device: DeviceName,
+    pub key: SysctlKey,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SysctlKey {
+    ForwardingV4,
+    ForwardingV6,
+    RpFilter,
+}
+
+impl std::fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&base64::Engine::encode(&base64::engine::general_purpose::STANDARD, self.0))
+    }
+}

@@ -1,0 +1,64 @@
+//! From what is to what shall be: the ordered steps between the two.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+};
+
+use ipnet::IpNet;
+use mesh_common::{ids::ConnectionId, ids::RemapId, maps::Node};
+
+use crate::plan::{
+    Attachment, Connection, DeviceAddress, DeviceName, Neighbour, Peer, PublicKey, Remap, Route, Sysctl, TableEntry,
+    Tunnel,
+};
+
+/// What was found that is ours, in the words of the plan. What cannot be read back is what was applied last.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Observed {
+    pub tunnels: BTreeMap<DeviceName, Tunnel>,
+    pub interfaces: BTreeMap<DeviceName, Attachment>,
+    pub addresses: BTreeSet<DeviceAddress>,
+    pub routes: BTreeSet<Route>,
+    pub neighbours: BTreeSet<Neighbour>,
+    pub sysctls: BTreeMap<Sysctl, String>,
+    pub table: BTreeMap<IpNet, TableEntry>,
+    pub remaps: BTreeMap<RemapId, Remap>,
+    pub connections: BTreeMap<ConnectionId, Connection>,
+    pub node: Node,
+}
+
+/// One change of the world. Applying a step twice is harmless.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    SetNode(Node),
+    CreateTunnel(DeviceName, Tunnel),
+    SetMtu(DeviceName, u16),
+    SetListenPort(DeviceName, u16),
+    RemoveTunnel(DeviceName),
+    AddTunnelAddress(DeviceName, IpNet),
+    RemoveTunnelAddress(DeviceName, IpNet),
+    AddPeer(DeviceName, PublicKey, Peer),
+    /// Keys stay, the session lives on; only what the fields say changes.
+    UpdatePeer(DeviceName, PublicKey, Peer),
+    SetEndpoints(DeviceName, PublicKey, Vec<SocketAddr>),
+    RemovePeer(DeviceName, PublicKey),
+    AddAddress(DeviceAddress),
+    RemoveAddress(DeviceAddress),
+    AddRoute(Route),
+    RemoveRoute(Route),
+    AddNeighbour(Neighbour),
+    RemoveNeighbour(Neighbour),
+    SetSysctl(Sysctl, String),
+    RestoreSysctl(Sysctl),
+    SetRemap(RemapId, Remap),
+    RemoveRemap(RemapId),
+    SetEntry(IpNet, TableEntry),
+    RemoveEntry(IpNet),
+    Attach(DeviceName, Attachment),
+    Detach(DeviceName),
+    AddConnection(ConnectionId, Connection),
+    RemoveConnection(ConnectionId),
+    /// Every shard passed a turn: what it read before is out of use, so that an index can be given out again.
+    AwaitShards,
+}
