@@ -1,1 +1,3 @@
+//! `meshd`: the command line of the daemon.
+
 fn main() {}

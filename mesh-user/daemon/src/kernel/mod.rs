@@ -1,0 +1,1 @@
+//! The smallest wrappers over the operating system; all unsafe code of this crate lives here.

@@ -1,0 +1,5 @@
+//! The privileged daemon of a mesh node, as a library so that tests and benches reach its parts.
+//!
+//! Read [`kernel`] for the smallest wrappers over the operating system.
+
+pub mod kernel;
