@@ -1,0 +1,83 @@
+//! `cargo xtask setup`: is everything there that building and testing need, and if not, how does it get there?
+//!
+//! Each step says cheaply whether it is done, so that every verb can run `setup` first. Two steps depend on the version of
+//! rustc; a stamp in the tools folder names the version that they were done for.
+
+mod apt;
+mod components;
+mod linker;
+mod packages;
+mod rust_src;
+mod rustc;
+mod wireguard_go;
+
+use std::{
+    fs::{self, File},
+    time::Instant,
+};
+
+use anyhow::{Context, Result};
+
+use crate::{bpf_build::Tools, place::Place};
+use rustc::Rustc;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Only what building needs, nothing for tests: works without root
+    #[arg(long)]
+    build_only: bool,
+}
+
+/// What the caller is about to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    Build,
+    Test,
+}
+
+pub(crate) fn run(place: &Place, arguments: &Arguments) -> Result<()> {
+    let purpose = if arguments.build_only { Purpose::Build } else { Purpose::Test };
+    ensure(place, purpose)?;
+    println!("setup: everything is there (tools in {})", place.tools.dir().display());
+    Ok(())
+}
+
+/// Does what is not done yet; silent when nothing is missing.
+pub(crate) fn ensure(place: &Place, purpose: Purpose) -> Result<()> {
+    let tools = &place.tools;
+    fs::create_dir_all(tools.dir()).with_context(|| format!("make the tools folder {}", tools.dir().display()))?;
+    let lock = File::create(tools.dir().join("lock")).context("make the lock of the tools folder")?;
+    // Several checkouts may share the folder; the lock goes with the file handle.
+    lock.lock().context("wait for another setup in the same tools folder")?;
+
+    components::ensure()?;
+    toolchain(tools, &Rustc::ask()?)?;
+    if purpose == Purpose::Test {
+        packages::ensure()?;
+        wireguard_go::ensure(tools)?;
+    }
+    Ok(())
+}
+
+/// What BPF programs are built with.
+fn toolchain(tools: &Tools, rustc: &Rustc) -> Result<()> {
+    let stamp = tools.dir().join("toolchain.stamp");
+    // The linker finds its LLVM by absolute path, so a tools folder that was moved or copied is done anew.
+    let wanted = format!("{}\n{}\n{}\n", rustc.release_line, linker::VERSION, tools.dir().display());
+    let there = rust_src::is_there(tools, rustc) && tools.linker().exists();
+    if there && fs::read_to_string(&stamp).is_ok_and(|done| done == wanted) {
+        return Ok(());
+    }
+    rust_src::ensure(tools, rustc)?;
+    linker::install(tools, rustc)?;
+    fs::write(&stamp, wanted).with_context(|| format!("write {}", stamp.display()))
+}
+
+/// Says what is done and how long it took: a step of a setup may take a minute.
+fn step<T>(what: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    println!("setup: {what} ...");
+    let begin = Instant::now();
+    let result = work().with_context(|| format!("setup: {what}"))?;
+    println!("setup: {what}: done in {:.1} s", begin.elapsed().as_secs_f32());
+    Ok(result)
+}
