@@ -6,4 +6,5 @@
 
 pub mod api;
 pub mod plan;
+pub mod probe;
 pub mod reconcile;

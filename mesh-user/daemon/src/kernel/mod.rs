@@ -1,1 +1,7 @@
 //! The smallest wrappers over the operating system; all unsafe code of this crate lives here.
+
+pub mod netlink;
+pub mod netlink_address;
+pub mod netlink_neighbour;
+pub mod netlink_route;
+pub mod sysctl;

@@ -1,0 +1,31 @@
+//! How a kernel setting of one interface is read and written, under `/proc/sys/net`.
+
+use std::{fs, io, path::PathBuf};
+
+use anyhow::{Context as _, Result};
+use mesh_core::plan::{Sysctl, SysctlKey};
+
+/// The value without its newline; `None`: no such device.
+pub fn read(sysctl: &Sysctl) -> Result<Option<String>> {
+    match fs::read_to_string(path(sysctl)) {
+        Ok(text) => Ok(Some(text.trim().to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("cannot read {}", path(sysctl).display())),
+    }
+}
+
+pub fn write(sysctl: &Sysctl, value: &str) -> Result<()> {
+    let path = path(sysctl);
+    fs::write(&path, value).with_context(|| {
+        format!("cannot write {value} to {}: is /proc/sys writable, and does the device exist?", path.display())
+    })
+}
+
+fn path(sysctl: &Sysctl) -> PathBuf {
+    let (family, key) = match sysctl.key {
+        SysctlKey::ForwardingV4 => ("ipv4", "forwarding"),
+        SysctlKey::ForwardingV6 => ("ipv6", "forwarding"),
+        SysctlKey::RpFilter => ("ipv4", "rp_filter"),
+    };
+    PathBuf::from("/proc/sys/net").join(family).join("conf").join(&sysctl.device.0).join(key)
+}
