@@ -9,5 +9,6 @@ pub mod checksum;
 pub mod datapath;
 pub mod frame;
 pub mod ids;
+pub mod locate;
 pub mod maps;
 pub mod wire;

@@ -2,6 +2,8 @@
 //!
 //! The same types describe what was found ([`crate::reconcile::Observed`]), so that a diff of the two is the work to do.
 
+pub mod slots;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
