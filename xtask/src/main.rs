@@ -1,10 +1,16 @@
 //! `cargo xtask VERB`: everything that a person or CI does with this repository, one file per verb.
 
+mod bench;
 mod bpf_build;
 mod build;
+mod check;
 mod place;
 mod process;
 mod setup;
+mod test;
+mod tidy;
+
+use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -21,17 +27,34 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Builds meshd, with its BPF programs, and meshctl
-    Build(build::Arguments),
     /// Installs what building and testing need; does nothing when it is there
     Setup(setup::Arguments),
+    /// Builds meshd, with its BPF programs, and meshctl
+    Build(build::Arguments),
+    /// Runs all tests, as root
+    Test(test::Arguments),
+    /// Checks formatting, lints for host and BPF, documentation, and what `tidy` checks
+    Check,
+    /// Runs a bench, with optimisation
+    Bench(bench::Arguments),
+    /// Checks the rules of this repository that no lint knows
+    Tidy,
 }
 
-fn main() -> Result<()> {
+fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
     let place = Place::find()?;
     match arguments.verb {
-        Verb::Build(arguments) => build::run(&place, &arguments),
-        Verb::Setup(arguments) => setup::run(&place, &arguments),
+        Verb::Setup(arguments) => done(setup::run(&place, &arguments)),
+        Verb::Build(arguments) => done(build::run(&place, &arguments)),
+        Verb::Test(arguments) => test::run(&place, &arguments),
+        Verb::Check => check::run(&place),
+        Verb::Bench(arguments) => bench::run(&place, &arguments),
+        Verb::Tidy => done(tidy::check(&place)),
     }
+}
+
+/// A verb that either succeeds or says why not.
+fn done(result: Result<()>) -> Result<ExitCode> {
+    result.map(|()| ExitCode::SUCCESS)
 }

@@ -19,6 +19,7 @@ use std::{
 use anyhow::{Context, Result};
 
 use crate::{bpf_build::Tools, place::Place};
+pub(crate) use packages::is_root;
 use rustc::Rustc;
 
 #[derive(Debug, clap::Args)]
