@@ -5,7 +5,7 @@
 /// What the owner of an address is to this cluster, and how a packet with it is rewritten.
 ///
 /// One table classifies every prefix of the plan; the longest prefix wins. IPv4 is direct-indexed:
-/// [`TOP_V4`] by the first 16 bits, then a chunk of 256 for each further byte.
+/// [`name::TOP_V4`] by the first 16 bits, then a chunk of 256 for each further byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(C)]
 pub struct Entry<const N: usize> {

@@ -6,7 +6,7 @@ use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
 
 /// Passes everything: what the cost of every other program is measured against.
 #[xdp]
-pub fn xdp_empty(_ctx: XdpContext) -> u32 {
+fn xdp_empty(_ctx: XdpContext) -> u32 {
     xdp_action::XDP_PASS
 }
 
