@@ -3,3 +3,4 @@
 //! Read [`kernel`] for the smallest wrappers over the operating system.
 
 pub mod kernel;
+pub mod shard;

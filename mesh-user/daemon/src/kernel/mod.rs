@@ -5,3 +5,5 @@ pub mod netlink_address;
 pub mod netlink_neighbour;
 pub mod netlink_route;
 pub mod sysctl;
+pub mod tun;
+pub mod udp;

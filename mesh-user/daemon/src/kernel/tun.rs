@@ -1,0 +1,161 @@
+//! One queue of a persistent TUN device that carries super-packets with a `virtio_net_hdr`.
+//!
+//! The device outlives the process, so that its routes stay and nothing for a tunnel ever takes another way. Addresses,
+//! MTU and link state are set by netlink and not here.
+
+use std::{
+    io::{self, IoSlice},
+    os::{
+        fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+        linux::net::SocketAddrExt,
+        unix::net::{SocketAddr, UnixListener},
+    },
+};
+
+use anyhow::{Context, bail};
+use mesh_core::plan::DeviceName;
+use rustix::fs::{Mode, OFlags};
+
+/// What `gso_max_size` of the device should be: the TCP segments of one read then fill one UDP datagram batch, which
+/// holds 65,507 bytes, with 60 bytes of headers, padding and tags for each of about 45 segments.
+pub const GSO_MAX_SIZE: u32 = 61_000;
+
+/// Bytes of `struct virtio_net_hdr` in front of each packet, little-endian.
+pub const VNET_HEADER_LEN: usize = 10;
+
+const PATH: &str = "/dev/net/tun";
+
+/// One queue; the device loses it when this is dropped, and stays.
+#[derive(Debug)]
+pub struct Tun {
+    queue: OwnedFd,
+    name: DeviceName,
+    udp_segments: bool,
+    /// An abstract socket exists once per network namespace and vanishes with its process. It says that the device is
+    /// taken, which a multi-queue device itself does not.
+    _claim: UnixListener,
+}
+
+impl Tun {
+    /// Makes the device in this thread's network namespace, or adopts the one that an earlier process left.
+    ///
+    /// # Errors
+    /// The device is in use, is another kind of device, or the privileges are missing.
+    pub fn open(name: &DeviceName) -> anyhow::Result<Tun> {
+        let claim = claim(name)?;
+        let queue = attach(name)?;
+        set(&queue, libc::TUNSETPERSIST, 1).with_context(|| format!("{}: make the device persistent", name.0))?;
+        set_vnet_header(&queue).with_context(|| format!("{}: set the packet header", name.0))?;
+        let udp_segments = set_offloads(&queue).with_context(|| format!("{}: set TUN offloads", name.0))?;
+        Ok(Tun { queue, name: name.clone(), udp_segments, _claim: claim })
+    }
+
+    /// Deletes a device of ours; one that does not exist is no error.
+    pub fn remove(name: &DeviceName) -> anyhow::Result<()> {
+        let _claim = claim(name)?;
+        let queue = attach(name)?;
+        set(&queue, libc::TUNSETPERSIST, 0).with_context(|| format!("{}: delete the device", name.0))
+    }
+
+    pub fn name(&self) -> &DeviceName {
+        &self.name
+    }
+
+    /// The kernel takes and gives UDP super-packets (Linux 6.2).
+    pub fn carries_udp_segments(&self) -> bool {
+        self.udp_segments
+    }
+
+    /// Reads one packet or super-packet, [`VNET_HEADER_LEN`] first.
+    pub fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        Ok(rustix::io::read(&self.queue, buffer)?)
+    }
+
+    /// Writes one packet or super-packet from its parts, [`VNET_HEADER_LEN`] first.
+    pub fn write(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        Ok(rustix::io::writev(&self.queue, parts)?)
+    }
+}
+
+impl AsFd for Tun {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.queue.as_fd()
+    }
+}
+
+fn claim(name: &DeviceName) -> anyhow::Result<UnixListener> {
+    let address = SocketAddr::from_abstract_name(format!("mesh-tun/{}", name.0))
+        .with_context(|| format!("{:?} is no device name: 1 to 15 bytes", name.0))?;
+    match UnixListener::bind_addr(&address) {
+        Ok(claim) => Ok(claim),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            bail!("{}: the device is in use by another meshd in this network namespace; stop that one first", name.0)
+        }
+        Err(error) => Err(error).with_context(|| format!("{}: claim the device", name.0)),
+    }
+}
+
+fn attach(name: &DeviceName) -> anyhow::Result<OwnedFd> {
+    let queue = rustix::fs::open(PATH, OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())
+        .with_context(|| format!("open {PATH}: is the module tun loaded, and are we root?"))?;
+    let flags = libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_VNET_HDR | libc::IFF_MULTI_QUEUE;
+    let request = interface_request(name, flags as libc::c_short)?;
+    // SAFETY: TUNSETIFF reads and writes one `ifreq`, which lives on this stack frame.
+    let result = unsafe { libc::ioctl(queue.as_raw_fd(), libc::TUNSETIFF, &raw const request) };
+    if result == 0 {
+        return Ok(queue);
+    }
+    let error = io::Error::last_os_error();
+    let next = match error.raw_os_error() {
+        Some(libc::EBUSY) => "another process holds it: stop that process",
+        Some(libc::EINVAL) => "a device of that name exists that is not ours: rename or delete it",
+        Some(libc::EPERM) => "CAP_NET_ADMIN is needed: run as root",
+        _ => "see the kernel log",
+    };
+    Err(error).with_context(|| format!("{}: open the TUN device ({next})", name.0))
+}
+
+fn interface_request(name: &DeviceName, flags: libc::c_short) -> anyhow::Result<libc::ifreq> {
+    let bytes = name.0.as_bytes();
+    if bytes.is_empty() || bytes.len() >= libc::IFNAMSIZ || bytes.contains(&0) {
+        bail!("{:?} is no device name: 1 to 15 bytes", name.0);
+    }
+    let mut request =
+        libc::ifreq { ifr_name: [0; libc::IFNAMSIZ], ifr_ifru: libc::__c_anonymous_ifr_ifru { ifru_flags: flags } };
+    for (to, from) in request.ifr_name.iter_mut().zip(bytes) {
+        *to = *from as libc::c_char;
+    }
+    Ok(request)
+}
+
+/// The `ioctl`s of a TUN queue that take a number by value.
+fn set(queue: &OwnedFd, what: libc::Ioctl, value: libc::c_ulong) -> io::Result<()> {
+    // SAFETY: these requests take their argument by value and touch no memory of ours.
+    match unsafe { libc::ioctl(queue.as_raw_fd(), what, value) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+fn set_vnet_header(queue: &OwnedFd) -> io::Result<()> {
+    for (what, value) in [(libc::TUNSETVNETHDRSZ, VNET_HEADER_LEN as libc::c_int), (libc::TUNSETVNETLE, 1)] {
+        // SAFETY: both requests read one `int`, which lives on this stack frame.
+        if unsafe { libc::ioctl(queue.as_raw_fd(), what, &raw const value) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
+/// Asks for what this kernel has; says whether UDP segments are among it.
+fn set_offloads(queue: &OwnedFd) -> io::Result<bool> {
+    let tcp = libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6 | libc::TUN_F_TSO_ECN;
+    let udp = libc::TUN_F_USO4 | libc::TUN_F_USO6;
+    match set(queue, libc::TUNSETOFFLOAD, libc::c_ulong::from(tcp | udp)) {
+        Ok(()) => Ok(true),
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+            set(queue, libc::TUNSETOFFLOAD, libc::c_ulong::from(tcp)).map(|()| false)
+        }
+        Err(error) => Err(error),
+    }
+}

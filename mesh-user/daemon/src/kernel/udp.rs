@@ -1,0 +1,400 @@
+//! UDP sockets of one listen port that send and receive batches of equal datagrams in one call.
+//!
+//! A reply leaves from the address that the remote last hit. The two ECN bits of the outer header go with each batch.
+
+use std::{
+    io,
+    mem::{self, MaybeUninit},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+    ptr,
+};
+
+use anyhow::{Context, bail};
+
+/// Datagrams of one batch that every kernel takes (`UDP_MAX_SEGMENTS` before Linux 6.9).
+pub const MAX_SEGMENTS: usize = 64;
+/// Bytes of one batch: an IPv4 datagram without its headers.
+pub const MAX_BATCH: usize = 65_507;
+
+/// Big enough for a round trip of 5 ms at 10 Gbit/s.
+const SOCKET_BUFFER: libc::c_int = 8 << 20;
+/// Ports tried until one is free in both families.
+const PORT_ATTEMPTS: usize = 16;
+
+/// One socket for each family that the kernel has, on one port.
+#[derive(Debug)]
+pub struct UdpSockets {
+    v4: UdpSocket,
+    v6: Option<UdpSocket>,
+    port: u16,
+}
+
+#[derive(Debug)]
+pub struct UdpSocket {
+    socket: OwnedFd,
+}
+
+/// Datagrams to send with one call.
+#[derive(Clone, Copy, Debug)]
+pub struct Transmit<'a> {
+    pub to: SocketAddr,
+    /// Our address; `None` leaves it to the routing table.
+    pub from: Option<IpAddr>,
+    /// TOS or traffic class of the outer header.
+    pub tos: u8,
+    /// Bytes of each datagram but the last. `None`: `payload` is one datagram.
+    pub segment: Option<u16>,
+    pub payload: &'a [u8],
+}
+
+/// Datagrams that came with one call.
+#[derive(Clone, Copy, Debug)]
+pub struct Received {
+    pub len: usize,
+    /// Bytes of each datagram but the last.
+    pub segment: usize,
+    pub from: SocketAddr,
+    /// The address of ours that was hit.
+    pub to: Option<IpAddr>,
+    pub tos: u8,
+}
+
+impl UdpSockets {
+    /// Binds all addresses of this thread's network namespace. Port 0: any that is free in both families.
+    pub fn bind(port: u16) -> anyhow::Result<UdpSockets> {
+        for _ in 0..PORT_ATTEMPTS {
+            let v4 = UdpSocket::bind(SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port)))
+                .with_context(|| format!("bind UDP port {port}: is another process using it?"))?;
+            let bound = v4.local_port().context("read the bound UDP port")?;
+            match UdpSocket::bind(SocketAddr::V6(SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, bound, 0, 0))) {
+                Ok(v6) => return Ok(UdpSockets { v4, v6: Some(v6), port: bound }),
+                Err(error) if port == 0 && error.kind() == io::ErrorKind::AddrInUse => {}
+                Err(error) if is_without_ipv6(&error) => return Ok(UdpSockets { v4, v6: None, port: bound }),
+                Err(error) => {
+                    return Err(error)
+                        .with_context(|| format!("bind UDP port {bound} for IPv6: is another process using it?"));
+                }
+            }
+        }
+        bail!("no UDP port is free in both IPv4 and IPv6; set a listen port")
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub fn all(&self) -> impl Iterator<Item = &UdpSocket> {
+        std::iter::once(&self.v4).chain(self.v6.as_ref())
+    }
+
+    /// The socket that reaches `to`.
+    pub fn towards(&self, to: &SocketAddr) -> Option<&UdpSocket> {
+        match to {
+            SocketAddr::V4(_) => Some(&self.v4),
+            SocketAddr::V6(_) => self.v6.as_ref(),
+        }
+    }
+}
+
+fn is_without_ipv6(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL))
+}
+
+impl UdpSocket {
+    fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
+        let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+        // SAFETY: takes no pointers.
+        let fd = unsafe { libc::socket(family, libc::SOCK_DGRAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC, 0) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the kernel just made this descriptor, and nothing else owns it.
+        let socket = UdpSocket { socket: unsafe { OwnedFd::from_raw_fd(fd) } };
+        socket.set_options(address.is_ipv4())?;
+        let (name, len) = encode(&address);
+        // SAFETY: `name` is a socket address of `len` bytes that outlives the call.
+        match unsafe { libc::bind(fd, name.as_ptr().cast(), len) } {
+            0 => Ok(socket),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
+    fn set_options(&self, v4: bool) -> io::Result<()> {
+        for (name, fallback) in [(libc::SO_RCVBUFFORCE, libc::SO_RCVBUF), (libc::SO_SNDBUFFORCE, libc::SO_SNDBUF)] {
+            // Without CAP_NET_ADMIN the sysctl limits the size.
+            self.set(libc::SOL_SOCKET, name, SOCKET_BUFFER)
+                .or_else(|_| self.set(libc::SOL_SOCKET, fallback, SOCKET_BUFFER))?;
+        }
+        self.set(libc::SOL_UDP, libc::UDP_GRO, 1)?;
+        if v4 {
+            self.set(libc::IPPROTO_IP, libc::IP_PKTINFO, 1)?;
+            self.set(libc::IPPROTO_IP, libc::IP_RECVTOS, 1)?;
+            // As in the kernel's WireGuard: the outer packet may be fragmented, the inner MTU is what counts.
+            self.set(libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DONT)
+        } else {
+            self.set(libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, 1)?;
+            self.set(libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1)?;
+            self.set(libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS, 1)?;
+            self.set(libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_DONT)
+        }
+    }
+
+    fn set(&self, level: libc::c_int, name: libc::c_int, value: libc::c_int) -> io::Result<()> {
+        let len = size_of::<libc::c_int>() as libc::socklen_t;
+        // SAFETY: the option value is one `int` on this stack frame.
+        match unsafe { libc::setsockopt(self.socket.as_raw_fd(), level, name, (&raw const value).cast(), len) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
+    fn local_port(&self) -> io::Result<u16> {
+        let address = rustix::net::getsockname(&self.socket)?;
+        let address = SocketAddr::try_from(address).map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
+        Ok(address.port())
+    }
+
+    /// Sends one batch. The errors are the kernel's: `EIO` and `EINVAL` may mean that the way out cannot segment.
+    pub fn send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        let (mut name, name_len) = encode(&transmit.to);
+        let mut payload =
+            libc::iovec { iov_base: transmit.payload.as_ptr().cast_mut().cast(), iov_len: transmit.payload.len() };
+        let mut control = ControlWriter::new();
+        if transmit.to.is_ipv4() {
+            control.push(libc::IPPROTO_IP, libc::IP_TOS, libc::c_int::from(transmit.tos));
+        } else {
+            control.push(libc::IPPROTO_IPV6, libc::IPV6_TCLASS, libc::c_int::from(transmit.tos));
+        }
+        match transmit.from {
+            Some(IpAddr::V4(from)) => control.push(libc::IPPROTO_IP, libc::IP_PKTINFO, pktinfo_v4(from)),
+            Some(IpAddr::V6(from)) => control.push(libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, pktinfo_v6(from)),
+            None => {}
+        }
+        if let Some(segment) = transmit.segment {
+            control.push(libc::SOL_UDP, libc::UDP_SEGMENT, segment);
+        }
+        let mut message = empty_message();
+        message.msg_name = name.as_mut_ptr().cast();
+        message.msg_namelen = name_len;
+        message.msg_iov = &raw mut payload;
+        message.msg_iovlen = 1;
+        message.msg_control = control.bytes.0.as_mut_ptr().cast();
+        message.msg_controllen = control.len;
+        // SAFETY: every pointer in `message` is to a live local of the length beside it, and the kernel only reads.
+        match unsafe { libc::sendmsg(self.socket.as_raw_fd(), &raw const message, 0) } {
+            0.. => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
+    /// Receives one batch into `buffer`, which should hold 65,535 bytes.
+    pub fn receive(&self, buffer: &mut [u8]) -> io::Result<Received> {
+        let mut name = MaybeUninit::<libc::sockaddr_storage>::zeroed();
+        let mut payload = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+        let mut control = ControlBytes([0; CONTROL_LEN]);
+        let mut message = empty_message();
+        message.msg_name = name.as_mut_ptr().cast();
+        message.msg_namelen = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+        message.msg_iov = &raw mut payload;
+        message.msg_iovlen = 1;
+        message.msg_control = control.0.as_mut_ptr().cast();
+        message.msg_controllen = control.0.len();
+        // SAFETY: every pointer in `message` is to a live local or `buffer`, of the length beside it.
+        let len = unsafe { libc::recvmsg(self.socket.as_raw_fd(), &raw mut message, 0) };
+        let len = usize::try_from(len).map_err(|_| io::Error::last_os_error())?;
+        // SAFETY: all bytes were zeroed, and a zeroed `sockaddr_storage` is a valid one.
+        let from = decode(&unsafe { name.assume_init() }).ok_or(io::ErrorKind::InvalidData)?;
+        let mut received = Received { len, segment: len, from, to: None, tos: 0 };
+        read_control(&message, &mut received);
+        Ok(received)
+    }
+}
+
+impl AsFd for UdpSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// Room for the control messages of one call: TOS, address, segment size.
+const CONTROL_LEN: usize = 128;
+
+/// Aligned as `cmsghdr` wants it.
+#[repr(align(8))]
+struct ControlBytes([u8; CONTROL_LEN]);
+
+struct ControlWriter {
+    bytes: ControlBytes,
+    len: usize,
+}
+
+impl ControlWriter {
+    fn new() -> Self {
+        ControlWriter { bytes: ControlBytes([0; CONTROL_LEN]), len: 0 }
+    }
+
+    fn push<T: Copy>(&mut self, level: libc::c_int, kind: libc::c_int, value: T) {
+        let size = size_of::<T>() as libc::c_uint;
+        // SAFETY: pure arithmetic.
+        let (space, len) = unsafe { (libc::CMSG_SPACE(size) as usize, libc::CMSG_LEN(size) as usize) };
+        assert!(self.len + space <= CONTROL_LEN, "the control messages of one send fit");
+        // SAFETY: `space` bytes from `len` lie in the buffer, which is aligned for `cmsghdr`, as `space` is a multiple of
+        // its alignment; the value is written unaligned into the data part.
+        unsafe {
+            let header = self.bytes.0.as_mut_ptr().add(self.len).cast::<libc::cmsghdr>();
+            (*header).cmsg_level = level;
+            (*header).cmsg_type = kind;
+            (*header).cmsg_len = len;
+            ptr::write_unaligned(libc::CMSG_DATA(header).cast::<T>(), value);
+        }
+        self.len += space;
+    }
+}
+
+fn read_control(message: &libc::msghdr, received: &mut Received) {
+    // SAFETY: `message` was filled by recvmsg; the macros stay within `msg_controllen`, and each kind of message has the
+    // type that it is read as.
+    unsafe {
+        let mut header = libc::CMSG_FIRSTHDR(message);
+        while !header.is_null() {
+            let value = libc::CMSG_DATA(header);
+            match ((*header).cmsg_level, (*header).cmsg_type) {
+                (libc::SOL_UDP, libc::UDP_GRO) => {
+                    let segment = ptr::read_unaligned(value.cast::<libc::c_int>());
+                    received.segment = usize::try_from(segment).unwrap_or(0).max(1);
+                }
+                (libc::IPPROTO_IP, libc::IP_TOS) => received.tos = *value,
+                (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) => {
+                    received.tos = ptr::read_unaligned(value.cast::<libc::c_int>()) as u8;
+                }
+                (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
+                    let address = ptr::read_unaligned(value.cast::<libc::in_pktinfo>()).ipi_addr;
+                    received.to = Some(IpAddr::V4(Ipv4Addr::from(address.s_addr.to_ne_bytes())));
+                }
+                (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
+                    let address = ptr::read_unaligned(value.cast::<libc::in6_pktinfo>()).ipi6_addr;
+                    received.to = Some(IpAddr::V6(Ipv6Addr::from(address.s6_addr)));
+                }
+                _ => {}
+            }
+            header = libc::CMSG_NXTHDR(message, header);
+        }
+    }
+}
+
+fn pktinfo_v4(from: Ipv4Addr) -> libc::in_pktinfo {
+    let address = libc::in_addr { s_addr: u32::from_ne_bytes(from.octets()) };
+    libc::in_pktinfo { ipi_ifindex: 0, ipi_spec_dst: address, ipi_addr: libc::in_addr { s_addr: 0 } }
+}
+
+fn pktinfo_v6(from: Ipv6Addr) -> libc::in6_pktinfo {
+    libc::in6_pktinfo { ipi6_addr: libc::in6_addr { s6_addr: from.octets() }, ipi6_ifindex: 0 }
+}
+
+fn empty_message() -> libc::msghdr {
+    // SAFETY: all-zero is the empty `msghdr`.
+    unsafe { mem::zeroed() }
+}
+
+fn encode(address: &SocketAddr) -> (MaybeUninit<libc::sockaddr_storage>, libc::socklen_t) {
+    let mut storage = MaybeUninit::<libc::sockaddr_storage>::zeroed();
+    match address {
+        SocketAddr::V4(v4) => {
+            let name = libc::sockaddr_in {
+                sin_family: libc::AF_INET as libc::sa_family_t,
+                sin_port: v4.port().to_be(),
+                sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(v4.ip().octets()) },
+                sin_zero: [0; 8],
+            };
+            // SAFETY: `sockaddr_storage` is large and aligned enough for every socket address.
+            unsafe { storage.as_mut_ptr().cast::<libc::sockaddr_in>().write(name) };
+            (storage, size_of::<libc::sockaddr_in>() as libc::socklen_t)
+        }
+        SocketAddr::V6(v6) => {
+            let name = libc::sockaddr_in6 {
+                sin6_family: libc::AF_INET6 as libc::sa_family_t,
+                sin6_port: v6.port().to_be(),
+                sin6_flowinfo: v6.flowinfo(),
+                sin6_addr: libc::in6_addr { s6_addr: v6.ip().octets() },
+                sin6_scope_id: v6.scope_id(),
+            };
+            // SAFETY: as above.
+            unsafe { storage.as_mut_ptr().cast::<libc::sockaddr_in6>().write(name) };
+            (storage, size_of::<libc::sockaddr_in6>() as libc::socklen_t)
+        }
+    }
+}
+
+fn decode(storage: &libc::sockaddr_storage) -> Option<SocketAddr> {
+    match libc::c_int::from(storage.ss_family) {
+        libc::AF_INET => {
+            // SAFETY: the family says that this is a `sockaddr_in`, which fits into the storage.
+            let name = unsafe { &*ptr::from_ref(storage).cast::<libc::sockaddr_in>() };
+            let ip = Ipv4Addr::from(name.sin_addr.s_addr.to_ne_bytes());
+            Some(SocketAddr::V4(SocketAddrV4::new(ip, u16::from_be(name.sin_port))))
+        }
+        libc::AF_INET6 => {
+            // SAFETY: as above, for `sockaddr_in6`.
+            let name = unsafe { &*ptr::from_ref(storage).cast::<libc::sockaddr_in6>() };
+            let ip = Ipv6Addr::from(name.sin6_addr.s6_addr);
+            let port = u16::from_be(name.sin6_port);
+            Some(SocketAddr::V6(SocketAddrV6::new(ip, port, 0, name.sin6_scope_id)))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn loopback(sockets: &UdpSockets, v4: bool) -> SocketAddr {
+        let ip = if v4 { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { IpAddr::V6(Ipv6Addr::LOCALHOST) };
+        SocketAddr::new(ip, sockets.port())
+    }
+
+    fn receive(socket: &UdpSocket, buffer: &mut [u8]) -> Received {
+        for _ in 0..500 {
+            match socket.receive(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    std::thread::sleep(std::time::Duration::from_millis(2));
+                }
+                received => return received.unwrap(),
+            }
+        }
+        panic!("no datagram within a second");
+    }
+
+    #[test]
+    fn a_batch_arrives_with_source_tos_and_the_address_that_was_hit() {
+        for v4 in [true, false] {
+            let (a, b) = (UdpSockets::bind(0).unwrap(), UdpSockets::bind(0).unwrap());
+            let to = loopback(&b, v4);
+            if b.towards(&to).is_none() {
+                continue;
+            }
+            let payload: Vec<u8> = (0..2_500u16).map(|i| i as u8).collect();
+            let transmit = Transmit { to, from: Some(to.ip()), tos: 2, segment: Some(1_000), payload: &payload };
+            a.towards(&to).unwrap().send(&transmit).unwrap();
+
+            let mut arrived = Vec::new();
+            let mut buffer = vec![0; 65_535];
+            while arrived.len() < payload.len() {
+                let received = receive(b.towards(&to).unwrap(), &mut buffer);
+                assert_eq!(received.from, loopback(&a, v4));
+                assert_eq!((received.to, received.tos), (Some(to.ip()), 2));
+                assert!(received.segment <= 1_000);
+                arrived.extend_from_slice(&buffer[..received.len]);
+            }
+            assert_eq!(arrived, payload);
+        }
+    }
+
+    #[test]
+    fn a_port_in_use_is_named() {
+        let taken = UdpSockets::bind(0).unwrap();
+        let error = format!("{:#}", UdpSockets::bind(taken.port()).unwrap_err());
+        assert!(error.contains(&taken.port().to_string()), "{error}");
+    }
+}

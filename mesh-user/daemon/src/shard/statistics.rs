@@ -1,0 +1,226 @@
+//! What a shard counts, readable by any thread at any time without a lock on the data path.
+//!
+//! Each counter has one writer, its shard, so that relaxed loads and stores are enough.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Mutex, OnceLock,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use mesh_common::{datapath::DropReason, ids::RemapId};
+use mesh_core::plan::{DeviceName, PublicKey};
+
+/// One reading of everything that the shards count.
+#[derive(Clone, Debug, Default)]
+pub struct Statistics {
+    pub peers: Vec<PeerStatistics>,
+    /// Dropped packets since the start, by reason; reasons without a drop are left out.
+    pub drops: Vec<(DropReason, u64)>,
+    /// Inner packets that a remap carried, both ways; remaps without one are left out.
+    pub remaps: Vec<(RemapId, Traffic)>,
+    pub sends: SendStatistics,
+}
+
+#[derive(Clone, Debug)]
+pub struct PeerStatistics {
+    pub device: DeviceName,
+    pub peer: PublicKey,
+    /// Where the last authentic datagram came from, else the candidate in use.
+    pub endpoint: Option<SocketAddr>,
+    /// `None`: no session is in force.
+    pub handshake_age: Option<Duration>,
+    /// Datagrams on the wire, without IP and UDP headers.
+    pub received: Traffic,
+    pub sent: Traffic,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    pub packets: u64,
+    pub bytes: u64,
+}
+
+/// How the datagrams left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SendStatistics {
+    /// The kernel refused a datagram: no route, interface down, firewall.
+    pub failed: u64,
+    /// Batches that an egress without UDP segmentation refused and that were sent one by one.
+    pub unsegmented: u64,
+    /// Writes to a TUN that failed, mostly because it is down.
+    pub tun_failed: u64,
+}
+
+/// A counter with one writer.
+#[derive(Debug, Default)]
+pub(super) struct Count(AtomicU64);
+
+impl Count {
+    pub(super) fn add(&self, by: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_add(by), Relaxed);
+    }
+
+    pub(super) fn load(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct TrafficCount {
+    packets: Count,
+    bytes: Count,
+}
+
+impl TrafficCount {
+    pub(super) fn add(&self, packets: u64, bytes: u64) {
+        self.packets.add(packets);
+        self.bytes.add(bytes);
+    }
+
+    pub(super) fn load(&self) -> Traffic {
+        Traffic { packets: self.packets.load(), bytes: self.bytes.load() }
+    }
+}
+
+/// Remaps are counted in pages, so that 65,536 possible ones cost memory only where they are in use.
+const REMAPS_PER_PAGE: usize = 256;
+
+#[derive(Debug)]
+pub(super) struct ShardCounters {
+    drops: [Count; DropReason::ALL.len()],
+    remaps: Vec<OnceLock<Box<[TrafficCount]>>>,
+    pub(super) send_failed: Count,
+    pub(super) unsegmented: Count,
+    pub(super) tun_failed: Count,
+}
+
+impl ShardCounters {
+    pub(super) fn new() -> Self {
+        ShardCounters {
+            drops: Default::default(),
+            remaps: (0..=usize::from(u16::MAX) / REMAPS_PER_PAGE).map(|_| OnceLock::new()).collect(),
+            send_failed: Count::default(),
+            unsegmented: Count::default(),
+            tun_failed: Count::default(),
+        }
+    }
+
+    pub(super) fn drop(&self, reason: DropReason, packets: u64) {
+        self.drops[reason as usize].add(packets);
+    }
+
+    /// Allocates the page of a remap on its first packet.
+    pub(super) fn remap(&self, id: RemapId, packets: u64, bytes: u64) {
+        let id = usize::from(id.0);
+        let page = self.remaps[id / REMAPS_PER_PAGE]
+            .get_or_init(|| (0..REMAPS_PER_PAGE).map(|_| TrafficCount::default()).collect());
+        page[id % REMAPS_PER_PAGE].add(packets, bytes);
+    }
+
+    pub(super) fn load_into(&self, statistics: &mut Statistics) {
+        let drops = DropReason::ALL.iter().zip(&self.drops).map(|(reason, count)| (*reason, count.load()));
+        statistics.drops = drops.filter(|(_, packets)| *packets > 0).collect();
+        let pages = self.remaps.iter().enumerate().filter_map(|(at, page)| Some((at, page.get()?)));
+        let counts = pages.flat_map(|(at, page)| {
+            let ids = at * REMAPS_PER_PAGE..;
+            ids.zip(page.iter()).map(|(id, count)| (RemapId(id as u16), count.load()))
+        });
+        statistics.remaps = counts.filter(|(_, traffic)| traffic.packets > 0).collect();
+        statistics.sends = SendStatistics {
+            failed: self.send_failed.load(),
+            unsegmented: self.unsegmented.load(),
+            tun_failed: self.tun_failed.load(),
+        };
+    }
+}
+
+/// What is known of one peer; shared between its shard and the readers.
+#[derive(Debug)]
+pub(super) struct PeerCounters {
+    /// Milliseconds are counted from here.
+    epoch: Instant,
+    pub(super) received: TrafficCount,
+    pub(super) sent: TrafficCount,
+    /// 0: no session; else milliseconds since `epoch`, plus one.
+    handshake: AtomicU64,
+    /// Written when the remote moves only, so the lock is never taken for a packet.
+    endpoint: Mutex<Option<SocketAddr>>,
+}
+
+impl PeerCounters {
+    pub(super) fn new(epoch: Instant) -> Self {
+        PeerCounters {
+            epoch,
+            received: TrafficCount::default(),
+            sent: TrafficCount::default(),
+            handshake: AtomicU64::new(0),
+            endpoint: Mutex::new(None),
+        }
+    }
+
+    pub(super) fn set_handshake(&self, at: Option<Instant>) {
+        let millis = at.map_or(0, |at| at.saturating_duration_since(self.epoch).as_millis() as u64 + 1);
+        self.handshake.store(millis, Relaxed);
+    }
+
+    pub(super) fn set_endpoint(&self, endpoint: Option<SocketAddr>) {
+        *self.endpoint.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = endpoint;
+    }
+
+    pub(super) fn load(&self, device: &DeviceName, peer: &PublicKey, now: Instant) -> PeerStatistics {
+        let handshake = self.handshake.load(Relaxed).checked_sub(1);
+        PeerStatistics {
+            device: device.clone(),
+            peer: *peer,
+            endpoint: *self.endpoint.lock().unwrap_or_else(std::sync::PoisonError::into_inner),
+            handshake_age: handshake
+                .map(|millis| now.saturating_duration_since(self.epoch + Duration::from_millis(millis))),
+            received: self.received.load(),
+            sent: self.sent.load(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn remaps_are_counted_across_pages() {
+        let counters = ShardCounters::new();
+        for id in [0, 255, 256, u16::MAX] {
+            counters.remap(RemapId(id), 2, 100);
+        }
+        let mut statistics = Statistics::default();
+        counters.load_into(&mut statistics);
+        let ids: Vec<_> = statistics.remaps.iter().map(|(id, _)| id.0).collect();
+        assert_eq!(ids, [0, 255, 256, u16::MAX]);
+        assert!(statistics.remaps.iter().all(|(_, traffic)| *traffic == Traffic { packets: 2, bytes: 100 }));
+    }
+
+    #[test]
+    fn only_reasons_that_happened_are_reported() {
+        let counters = ShardCounters::new();
+        counters.drop(DropReason::Transit, 3);
+        let mut statistics = Statistics::default();
+        counters.load_into(&mut statistics);
+        assert_eq!(statistics.drops, [(DropReason::Transit, 3)]);
+    }
+
+    #[test]
+    fn a_handshake_has_an_age_until_the_session_ends() {
+        let epoch = Instant::now();
+        let counters = PeerCounters::new(epoch);
+        let name = DeviceName("mesh-b".to_owned());
+        let at = |counters: &PeerCounters| counters.load(&name, &PublicKey([0; 32]), epoch + Duration::from_secs(9));
+        assert_eq!(at(&counters).handshake_age, None);
+        counters.set_handshake(Some(epoch + Duration::from_secs(2)));
+        assert_eq!(at(&counters).handshake_age, Some(Duration::from_secs(7)));
+        counters.set_handshake(None);
+        assert_eq!(at(&counters).handshake_age, None);
+    }
+}
