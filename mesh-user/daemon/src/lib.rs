@@ -3,4 +3,8 @@
 //! Read [`kernel`] for the smallest wrappers over the operating system.
 
 pub mod kernel;
+pub mod keys;
+pub mod manifests;
 pub mod shard;
+pub mod state;
+pub mod telemetry;

@@ -14,6 +14,7 @@ use mesh_common::{
     ids::{ConnectionId, RemapId},
     maps::{Node, Role},
 };
+use serde::{Deserialize, Serialize};
 
 /// Protocol number of every route, rule and neighbour that is ours (`/etc/iproute2/rt_protos`).
 pub const ROUTE_PROTOCOL: u8 = 177;
@@ -37,7 +38,7 @@ pub struct Plan {
 }
 
 /// Name of a network device, 1 to 15 bytes.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct DeviceName(pub String);
 
 /// One connection to one remote cluster.
@@ -105,20 +106,20 @@ pub struct Remap {
 }
 
 /// Which program runs on an interface, and where.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attachment {
     pub role: InterfaceRole,
     pub hook: HookChoice,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum InterfaceRole {
     Workload,
     Underlay,
 }
 
 /// What the settings ask for; what `Auto` becomes is known only where the kernel is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum HookChoice {
     Auto,
     Xdp,
@@ -127,7 +128,7 @@ pub enum HookChoice {
     Off,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct DeviceAddress {
     pub device: DeviceName,
     pub address: IpNet,
@@ -157,13 +158,13 @@ pub struct Neighbour {
 }
 
 /// A kernel setting of one interface, `net.ipv4.conf.DEVICE.KEY`; its old value is remembered and restored by `cleanup`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Sysctl {
     pub device: DeviceName,
     pub key: SysctlKey,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum SysctlKey {
     ForwardingV4,
     ForwardingV6,
