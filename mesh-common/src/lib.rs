@@ -2,7 +2,7 @@
 //!
 //! `mesh-ebpf` compiles it for XDP and tc, `mesh-core` and `meshd` for the packets that they carry themselves.
 //! No I/O, no clock, no allocation.
-#![cfg_attr(not(test), no_std)]
+#![cfg_attr(not(any(test, feature = "testkit")), no_std)]
 #![deny(unsafe_code)]
 
 pub mod checksum;
@@ -11,4 +11,6 @@ pub mod frame;
 pub mod ids;
 pub mod locate;
 pub mod maps;
+#[cfg(any(test, feature = "testkit"))]
+pub mod testkit;
 pub mod wire;

@@ -3,10 +3,13 @@
 //! A packet enters by one of four doors ([`Ingress`]); its two addresses are classified by one table ([`Tables`]);
 //! the pair of roles decides. What is not ours passes untouched; what is ours and wrong is dropped with a reason.
 
+pub mod address;
+mod doors;
 pub mod forward;
 pub mod guard;
 pub mod icmp_error;
 pub mod remap;
+pub mod transport;
 
 use crate::{
     ids::{ConnectionId, IfIndex, RemapId},
@@ -39,6 +42,8 @@ pub trait Tables {
     fn remap(&self, id: RemapId) -> Option<Remap>;
     /// This UDP port on an address of ours carries WireGuard.
     fn is_wireguard_port(&self, port: u16) -> bool;
+    /// Takes one of the tokens that limit how many ICMP errors this node makes.
+    fn icmp_token(&self) -> bool;
 }
 
 /// What becomes of a packet.
@@ -87,10 +92,12 @@ pub enum DropReason {
     UnknownVersion,
     /// The queue of the next stage is full.
     Congested,
+    /// A routing header names further hops: the destination is not the one that the checksum covers.
+    SourceRouted,
 }
 
 impl DropReason {
-    pub const ALL: [DropReason; 13] = [
+    pub const ALL: [DropReason; 14] = [
         DropReason::Truncated,
         DropReason::Malformed,
         DropReason::SpoofedSource,
@@ -104,6 +111,7 @@ impl DropReason {
         DropReason::Unauthenticated,
         DropReason::UnknownVersion,
         DropReason::Congested,
+        DropReason::SourceRouted,
     ];
 
     /// The label in counters and status.
@@ -122,6 +130,7 @@ impl DropReason {
             DropReason::Unauthenticated => "unauthenticated",
             DropReason::UnknownVersion => "unknown-version",
             DropReason::Congested => "congested",
+            DropReason::SourceRouted => "source-routed",
         }
     }
 }

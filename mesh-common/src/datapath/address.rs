@@ -1,0 +1,294 @@
+//! What differs between IPv4 and IPv6, so that every rule is written once.
+
+use super::{
+    DropReason, Tables, transport,
+    transport::{Quoted, Transport},
+};
+use crate::{
+    checksum,
+    frame::Frame,
+    ids::ConnectionId,
+    maps::{Entry, Node},
+    wire::{ipv4, ipv6},
+};
+
+/// The fixed part of an IP header of either version.
+pub trait IpHeader<const N: usize>: Copy {
+    /// The header at `l3`; `None` when the frame is too short.
+    fn load<F: Frame>(frame: &F, l3: usize) -> Option<Self>;
+
+    fn src(&self) -> [u8; N];
+
+    fn dst(&self) -> [u8; N];
+
+    fn ttl(&self) -> u8;
+
+    /// Where the transport header is and which of its bytes depend on the addresses, everything checked against the
+    /// lengths that the headers claim.
+    fn transport<F: Frame>(&self, frame: &F, l3: usize) -> Result<Transport, DropReason>;
+
+    /// The same of a packet quoted at `l3`, whose bytes end at `end`.
+    fn quoted<F: Frame>(&self, frame: &F, l3: usize, end: usize) -> Result<Quoted, DropReason>;
+}
+
+/// An address of `N` bytes in network order.
+pub trait Address<const N: usize>: Copy + Eq {
+    type Header: IpHeader<N>;
+
+    const SRC_AT: usize;
+    const DST_AT: usize;
+    const TTL_AT: usize;
+
+    fn locate<T: Tables>(self, tables: &T) -> Option<Entry<N>>;
+
+    fn announced<T: Tables>(self, connection: ConnectionId, tables: &T) -> Option<Entry<N>>;
+
+    /// The address with its first `entry.len` bits replaced by those of `entry.to`.
+    fn moved_to(self, entry: &Entry<N>) -> Self;
+
+    /// The source of ICMP errors whose own source may not be shown; `None` when the node has none.
+    fn unknown(node: &Node, presented: bool) -> Option<Self>;
+
+    /// The source of ICMP errors that this node makes; `None` when the node has none.
+    fn gateway(node: &Node, presented: bool) -> Option<Self>;
+
+    /// Keeps the header checksum of IPv4 true after `old` became `new` in the header at `l3`. Gives the change of that
+    /// checksum, which an ICMP message that quotes the header covers too.
+    fn reseal<const M: usize, F: Frame>(
+        frame: &mut F,
+        l3: usize,
+        old: [u8; M],
+        new: [u8; M],
+    ) -> Option<Option<Change<2>>>;
+}
+
+/// A field before and after.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Change<const N: usize> {
+    pub old: [u8; N],
+    pub new: [u8; N],
+}
+
+impl<const N: usize> Change<N> {
+    #[inline(always)]
+    pub fn is_none(&self) -> bool {
+        self.old == self.new
+    }
+}
+
+impl IpHeader<4> for ipv4::Header {
+    #[inline(always)]
+    fn load<F: Frame>(frame: &F, l3: usize) -> Option<Self> {
+        frame.load(l3).map(ipv4::Header)
+    }
+
+    #[inline(always)]
+    fn src(&self) -> [u8; 4] {
+        ipv4::Header::src(self)
+    }
+
+    #[inline(always)]
+    fn dst(&self) -> [u8; 4] {
+        ipv4::Header::dst(self)
+    }
+
+    #[inline(always)]
+    fn ttl(&self) -> u8 {
+        ipv4::Header::ttl(self)
+    }
+
+    #[inline(always)]
+    fn transport<F: Frame>(&self, frame: &F, l3: usize) -> Result<Transport, DropReason> {
+        transport::of_ipv4(frame, l3, self)
+    }
+
+    #[inline(always)]
+    fn quoted<F: Frame>(&self, frame: &F, l3: usize, end: usize) -> Result<Quoted, DropReason> {
+        transport::quoted_ipv4(frame, l3, end, self)
+    }
+}
+
+impl Address<4> for [u8; 4] {
+    type Header = ipv4::Header;
+
+    const SRC_AT: usize = ipv4::SRC_AT;
+    const DST_AT: usize = ipv4::DST_AT;
+    const TTL_AT: usize = ipv4::TTL_AT;
+
+    #[inline(always)]
+    fn locate<T: Tables>(self, tables: &T) -> Option<Entry<4>> {
+        tables.locate_v4(self)
+    }
+
+    #[inline(always)]
+    fn announced<T: Tables>(self, connection: ConnectionId, tables: &T) -> Option<Entry<4>> {
+        tables.announced_v4(connection, self)
+    }
+
+    #[inline(always)]
+    fn moved_to(self, entry: &Entry<4>) -> Self {
+        // One shift of 64 bits serves every length from 0 to 32.
+        let network = (0xffff_ffff_0000_0000_u64 >> (entry.len & 63)) as u32;
+        let bits = (u32::from_be_bytes(entry.to) & network) | (u32::from_be_bytes(self) & !network);
+        bits.to_be_bytes()
+    }
+
+    #[inline(always)]
+    fn unknown(node: &Node, presented: bool) -> Option<Self> {
+        given(if presented { node.unknown_v4_presented } else { node.unknown_v4 })
+    }
+
+    #[inline(always)]
+    fn gateway(node: &Node, presented: bool) -> Option<Self> {
+        given(if presented { node.gateway_v4_presented } else { node.gateway_v4 })
+    }
+
+    #[inline(always)]
+    fn reseal<const M: usize, F: Frame>(
+        frame: &mut F,
+        l3: usize,
+        old: [u8; M],
+        new: [u8; M],
+    ) -> Option<Option<Change<2>>> {
+        let before = frame.load::<2>(l3 + ipv4::CHECKSUM_AT)?;
+        let after = checksum::replace(before, old, new);
+        frame.store(l3 + ipv4::CHECKSUM_AT, after)?;
+        Some(Some(Change { old: before, new: after }))
+    }
+}
+
+impl IpHeader<16> for ipv6::Header {
+    #[inline(always)]
+    fn load<F: Frame>(frame: &F, l3: usize) -> Option<Self> {
+        frame.load(l3).map(ipv6::Header)
+    }
+
+    #[inline(always)]
+    fn src(&self) -> [u8; 16] {
+        ipv6::Header::src(self)
+    }
+
+    #[inline(always)]
+    fn dst(&self) -> [u8; 16] {
+        ipv6::Header::dst(self)
+    }
+
+    #[inline(always)]
+    fn ttl(&self) -> u8 {
+        self.hop_limit()
+    }
+
+    #[inline(always)]
+    fn transport<F: Frame>(&self, frame: &F, l3: usize) -> Result<Transport, DropReason> {
+        transport::of_ipv6(frame, l3, self)
+    }
+
+    #[inline(always)]
+    fn quoted<F: Frame>(&self, frame: &F, l3: usize, end: usize) -> Result<Quoted, DropReason> {
+        transport::quoted_ipv6(frame, l3, end, self)
+    }
+}
+
+impl Address<16> for [u8; 16] {
+    type Header = ipv6::Header;
+
+    const SRC_AT: usize = ipv6::SRC_AT;
+    const DST_AT: usize = ipv6::DST_AT;
+    const TTL_AT: usize = ipv6::HOP_LIMIT_AT;
+
+    #[inline(always)]
+    fn locate<T: Tables>(self, tables: &T) -> Option<Entry<16>> {
+        tables.locate_v6(self)
+    }
+
+    #[inline(always)]
+    fn announced<T: Tables>(self, connection: ConnectionId, tables: &T) -> Option<Entry<16>> {
+        tables.announced_v6(connection, self)
+    }
+
+    #[inline(always)]
+    fn moved_to(self, entry: &Entry<16>) -> Self {
+        let len = u32::from(entry.len);
+        let (host_high, host_low) = (host_bits(len), host_bits(len.saturating_sub(64)));
+        let ([to_high, to_low], [high, low]) = (halves(entry.to), halves(self));
+        let high = (to_high & !host_high) | (high & host_high);
+        let low = if len <= 64 { low } else { (to_low & !host_low) | (low & host_low) };
+        joined(high, low)
+    }
+
+    #[inline(always)]
+    fn unknown(node: &Node, presented: bool) -> Option<Self> {
+        given(if presented { node.unknown_v6_presented } else { node.unknown_v6 })
+    }
+
+    #[inline(always)]
+    fn gateway(node: &Node, presented: bool) -> Option<Self> {
+        given(if presented { node.gateway_v6_presented } else { node.gateway_v6 })
+    }
+
+    #[inline(always)]
+    fn reseal<const M: usize, F: Frame>(_: &mut F, _: usize, _: [u8; M], _: [u8; M]) -> Option<Option<Change<2>>> {
+        Some(None)
+    }
+}
+
+/// Zero in the node's table means "none".
+#[inline(always)]
+fn given<const N: usize>(address: [u8; N]) -> Option<[u8; N]> {
+    (address != [0; N]).then_some(address)
+}
+
+/// The bits of one 64-bit half that a prefix of `len` bits leaves to the host.
+#[inline(always)]
+fn host_bits(len: u32) -> u64 {
+    u64::MAX.checked_shr(len).unwrap_or(0)
+}
+
+#[inline(always)]
+fn halves(bytes: [u8; 16]) -> [u64; 2] {
+    let [a, b, c, d, e, f, g, h, low @ ..] = bytes;
+    [u64::from_be_bytes([a, b, c, d, e, f, g, h]), u64::from_be_bytes(low)]
+}
+
+#[inline(always)]
+fn joined(high: u64, low: u64) -> [u8; 16] {
+    let [a, b, c, d, e, f, g, h] = high.to_be_bytes();
+    let [i, j, k, l, m, n, o, p] = low.to_be_bytes();
+    [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::maps::{Entry4, Entry6};
+
+    #[test]
+    fn every_ipv4_prefix_length_keeps_the_host_bits() {
+        let (from, to) = (0xc0a8_1234_u32, 0x5a5a_5a5a_u32);
+        for len in 0..=32_u8 {
+            let entry = Entry4 { to: to.to_be_bytes(), len, ..Entry4::default() };
+            let mask = u32::MAX.checked_shl(32 - u32::from(len)).unwrap_or(0);
+            let want = (to & mask) | (from & !mask);
+            assert_eq!(from.to_be_bytes().moved_to(&entry), want.to_be_bytes(), "/{len}");
+        }
+    }
+
+    #[test]
+    fn every_ipv6_prefix_length_keeps_the_host_bits() {
+        let (from, to) = (0xfd00_1234_5678_9abc_def0_1122_3344_5566_u128, 0x5a5a_u128 * (u128::MAX / 0xffff));
+        for len in 0..=128_u8 {
+            let entry = Entry6 { to: to.to_be_bytes(), len, ..Entry6::default() };
+            let mask = u128::MAX.checked_shl(128 - u32::from(len)).unwrap_or(0);
+            let want = (to & mask) | (from & !mask);
+            assert_eq!(from.to_be_bytes().moved_to(&entry), want.to_be_bytes(), "/{len}");
+        }
+    }
+
+    #[test]
+    fn no_reserved_address_is_none() {
+        let node = Node { unknown_v4: [10, 70, 0, 1], ..Node::default() };
+        assert_eq!(<[u8; 4]>::unknown(&node, false), Some([10, 70, 0, 1]));
+        assert_eq!(<[u8; 4]>::unknown(&node, true), None);
+        assert_eq!(<[u8; 16]>::gateway(&node, false), None);
+    }
+}

@@ -1,0 +1,197 @@
+//! What follows an IP header, as far as a change of addresses concerns it, in packets and in quotes of packets.
+//!
+//! TCP, UDP and ICMPv6 cover the addresses with their checksum. ICMP does not, nor does SCTP (CRC32c); they, unknown
+//! protocols and later fragments are rewritten by address only.
+
+use super::DropReason;
+use crate::{
+    frame::{Frame, L4Checksum},
+    wire::{icmp, ipv4, ipv6, ipv6::extension, protocol, tcp, udp},
+};
+
+/// Extension headers before the transport. Real packets have two or three.
+pub const MAX_EXTENSIONS: usize = 6;
+
+/// The part of a packet behind its IP header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// Nothing in it depends on the addresses.
+    Opaque,
+    /// A checksum covers the addresses.
+    Summed(L4Checksum),
+    /// An ICMP error with its checksum. The packet that it quotes starts at `quote` with a whole IP header, and its bytes
+    /// end at `end`.
+    Error { checksum: L4Checksum, quote: usize, end: usize },
+}
+
+/// The transport checksum of a quoted packet, where it covers the addresses and the quote reaches as far as that.
+pub type Quoted = Option<L4Checksum>;
+
+#[inline(always)]
+pub fn of_ipv4<F: Frame>(frame: &F, l3: usize, header: &ipv4::Header) -> Result<Transport, DropReason> {
+    let header_len = header.header_len();
+    let end = l3 + packet_len_v4(frame, l3, header)?;
+    if end > frame.len() {
+        return Err(DropReason::Truncated);
+    }
+    if header.is_later_fragment() {
+        return Ok(Transport::Opaque);
+    }
+    let l4 = l3 + header_len;
+    if header.protocol() == protocol::ICMP {
+        return of_icmp(frame, l4, end);
+    }
+    match covering(header.protocol(), l4) {
+        Some(checksum) => present(frame, checksum, end).map(Transport::Summed).ok_or(DropReason::Truncated),
+        None => Ok(Transport::Opaque),
+    }
+}
+
+/// Bytes of header and payload.
+#[inline(always)]
+fn packet_len_v4<F: Frame>(frame: &F, l3: usize, header: &ipv4::Header) -> Result<usize, DropReason> {
+    let (header_len, total_len) = (header.header_len(), header.total_len() as usize);
+    if header_len < ipv4::LEN {
+        return Err(DropReason::Malformed);
+    }
+    if total_len >= header_len {
+        return Ok(total_len);
+    }
+    let len = frame.len().saturating_sub(l3);
+    // A super-packet of more than 64 KiB (BIG TCP, Linux 6.3) has a total length of 0.
+    if total_len == 0 && len > usize::from(u16::MAX) { Ok(len) } else { Err(DropReason::Malformed) }
+}
+
+/// ICMP over IPv4: only errors say anything about addresses.
+#[inline(always)]
+fn of_icmp<F: Frame>(frame: &F, l4: usize, end: usize) -> Result<Transport, DropReason> {
+    let [kind] = within(frame, l4, end)?;
+    if !icmp::v4::is_error(kind) {
+        return Ok(Transport::Opaque);
+    }
+    let checksum = L4Checksum { at: l4 + icmp::CHECKSUM_AT, pseudo_header: false, zero_is_none: false };
+    let quote = l4 + icmp::LEN;
+    within::<{ ipv4::LEN }, F>(frame, quote, end)?;
+    Ok(Transport::Error { checksum, quote, end })
+}
+
+#[inline(always)]
+pub fn of_ipv6<F: Frame>(frame: &F, l3: usize, header: &ipv6::Header) -> Result<Transport, DropReason> {
+    let mut end = l3 + ipv6::LEN + header.payload_len() as usize;
+    // Jumbo payloads (BIG TCP) have a payload length of 0.
+    if header.payload_len() == 0 && frame.len().saturating_sub(l3) > usize::from(u16::MAX) {
+        end = frame.len();
+    }
+    if end > frame.len() {
+        return Err(DropReason::Truncated);
+    }
+    let (protocol, l4) = match walk(frame, header.next_header(), l3 + ipv6::LEN, end)? {
+        Chain::LaterFragment => return Ok(Transport::Opaque),
+        Chain::Transport { protocol, at } => (protocol, at),
+    };
+    let Some(checksum) = covering_v6(protocol, l4) else { return Ok(Transport::Opaque) };
+    let checksum = present(frame, checksum, end).ok_or(DropReason::Truncated)?;
+    if protocol == protocol::ICMPV6 {
+        let [kind] = within(frame, l4, end)?;
+        if icmp::v6::is_error(kind) {
+            let quote = l4 + icmp::LEN;
+            within::<{ ipv6::LEN }, F>(frame, quote, end)?;
+            return Ok(Transport::Error { checksum, quote, end });
+        }
+    }
+    Ok(Transport::Summed(checksum))
+}
+
+/// Of a packet quoted at `l3` whose bytes end at `end`, anywhere behind its addresses.
+#[inline(always)]
+pub fn quoted_ipv4<F: Frame>(frame: &F, l3: usize, end: usize, header: &ipv4::Header) -> Result<Quoted, DropReason> {
+    if header.version() != 4 || header.header_len() < ipv4::LEN {
+        return Err(DropReason::Malformed);
+    }
+    if header.is_later_fragment() {
+        return Ok(None);
+    }
+    let checksum = covering(header.protocol(), l3 + header.header_len());
+    Ok(checksum.and_then(|checksum| present(frame, checksum, end)))
+}
+
+/// As [`quoted_ipv4`].
+#[inline(always)]
+pub fn quoted_ipv6<F: Frame>(frame: &F, l3: usize, end: usize, header: &ipv6::Header) -> Result<Quoted, DropReason> {
+    if header.version() != 6 {
+        return Err(DropReason::Malformed);
+    }
+    match walk(frame, header.next_header(), l3 + ipv6::LEN, end) {
+        Ok(Chain::Transport { protocol, at }) => {
+            Ok(covering_v6(protocol, at).and_then(|checksum| present(frame, checksum, end)))
+        }
+        // A chain that cannot be followed to its end leaves nothing to correct: the receiver cannot follow it either.
+        Ok(Chain::LaterFragment) | Err(_) => Ok(None),
+    }
+}
+
+/// Where a chain of extension headers ends.
+enum Chain {
+    Transport { protocol: u8, at: usize },
+    LaterFragment,
+}
+
+#[inline(always)]
+fn walk<F: Frame>(frame: &F, first: u8, start: usize, end: usize) -> Result<Chain, DropReason> {
+    let (mut protocol, mut at) = (first, start);
+    for _ in 0..=MAX_EXTENSIONS {
+        match protocol {
+            extension::FRAGMENT => {
+                let fragment = within(frame, at, end)?;
+                if extension::is_later(fragment) {
+                    return Ok(Chain::LaterFragment);
+                }
+                [protocol, ..] = fragment;
+                at += extension::FRAGMENT_LEN;
+            }
+            extension::HOP_BY_HOP | extension::DESTINATION | extension::ROUTING => {
+                let [next, units, _, segments_left] = within(frame, at, end)?;
+                if protocol == extension::ROUTING && segments_left != 0 {
+                    return Err(DropReason::SourceRouted);
+                }
+                protocol = next;
+                at += extension::len(units);
+            }
+            _ => return Ok(Chain::Transport { protocol, at }),
+        }
+    }
+    Err(DropReason::Malformed)
+}
+
+/// The checksum of a transport header at `l4` that covers the addresses.
+#[inline(always)]
+fn covering(protocol: u8, l4: usize) -> Option<L4Checksum> {
+    let (offset, zero_is_none) = match protocol {
+        protocol::TCP => (tcp::CHECKSUM_AT, false),
+        protocol::UDP => (udp::CHECKSUM_AT, true),
+        _ => return None,
+    };
+    Some(L4Checksum { at: l4 + offset, pseudo_header: true, zero_is_none })
+}
+
+#[inline(always)]
+fn covering_v6(protocol: u8, l4: usize) -> Option<L4Checksum> {
+    if protocol == protocol::ICMPV6 {
+        return Some(L4Checksum { at: l4 + icmp::CHECKSUM_AT, pseudo_header: true, zero_is_none: false });
+    }
+    covering(protocol, l4)
+}
+
+/// `checksum` if both its bytes are before `end`.
+#[inline(always)]
+fn present<F: Frame>(frame: &F, checksum: L4Checksum, end: usize) -> Option<L4Checksum> {
+    within::<2, F>(frame, checksum.at, end).ok().map(|_| checksum)
+}
+
+#[inline(always)]
+fn within<const M: usize, F: Frame>(frame: &F, at: usize, end: usize) -> Result<[u8; M], DropReason> {
+    if at + M > end {
+        return Err(DropReason::Truncated);
+    }
+    frame.load(at).ok_or(DropReason::Truncated)
+}

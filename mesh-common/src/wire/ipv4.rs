@@ -1,0 +1,124 @@
+//! The IPv4 header without options (RFC 791).
+
+pub const LEN: usize = 20;
+/// With all options.
+pub const MAX_LEN: usize = 60;
+
+pub const TTL_AT: usize = 8;
+pub const PROTOCOL_AT: usize = 9;
+pub const CHECKSUM_AT: usize = 10;
+pub const SRC_AT: usize = 12;
+pub const DST_AT: usize = 16;
+
+const DONT_FRAGMENT: u16 = 0x4000;
+const OFFSET_MASK: u16 = 0x1fff;
+const MORE_OR_OFFSET: u16 = 0x3fff;
+
+/// Bytes of a header with its options, by its first byte.
+#[inline(always)]
+pub const fn header_len(first: u8) -> usize {
+    ((first & 0x0f) as usize) << 2
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header(pub [u8; LEN]);
+
+impl Header {
+    #[inline(always)]
+    pub const fn version(&self) -> u8 {
+        super::version(self.0[0])
+    }
+
+    /// Bytes of the header with its options.
+    #[inline(always)]
+    pub const fn header_len(&self) -> usize {
+        header_len(self.0[0])
+    }
+
+    #[inline(always)]
+    pub const fn tos(&self) -> u8 {
+        self.0[1]
+    }
+
+    /// Bytes of header and payload.
+    #[inline(always)]
+    pub const fn total_len(&self) -> u16 {
+        u16::from_be_bytes([self.0[2], self.0[3]])
+    }
+
+    #[inline(always)]
+    const fn flags_and_offset(&self) -> u16 {
+        u16::from_be_bytes([self.0[6], self.0[7]])
+    }
+
+    #[inline(always)]
+    pub const fn dont_fragment(&self) -> bool {
+        self.flags_and_offset() & DONT_FRAGMENT != 0
+    }
+
+    /// A fragment that does not hold the transport header.
+    #[inline(always)]
+    pub const fn is_later_fragment(&self) -> bool {
+        self.flags_and_offset() & OFFSET_MASK != 0
+    }
+
+    /// A part of a packet, first or later.
+    #[inline(always)]
+    pub const fn is_fragment(&self) -> bool {
+        self.flags_and_offset() & MORE_OR_OFFSET != 0
+    }
+
+    #[inline(always)]
+    pub const fn ttl(&self) -> u8 {
+        self.0[8]
+    }
+
+    #[inline(always)]
+    pub const fn protocol(&self) -> u8 {
+        self.0[9]
+    }
+
+    #[inline(always)]
+    pub const fn checksum(&self) -> [u8; 2] {
+        [self.0[10], self.0[11]]
+    }
+
+    #[inline(always)]
+    pub const fn src(&self) -> [u8; 4] {
+        [self.0[12], self.0[13], self.0[14], self.0[15]]
+    }
+
+    #[inline(always)]
+    pub const fn dst(&self) -> [u8; 4] {
+        [self.0[16], self.0[17], self.0[18], self.0[19]]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEADER: Header =
+        Header([0x46, 0x10, 0x05, 0xdc, 0, 1, 0x40, 0, 63, 17, 0xab, 0xcd, 10, 0, 0, 1, 192, 0, 2, 9]);
+
+    #[test]
+    fn getters_read_their_bytes() {
+        assert_eq!((HEADER.version(), HEADER.header_len(), HEADER.tos()), (4, 24, 0x10));
+        assert_eq!((HEADER.total_len(), HEADER.ttl(), HEADER.protocol()), (1_500, 63, 17));
+        assert_eq!(HEADER.checksum(), [0xab, 0xcd]);
+        assert_eq!((HEADER.src(), HEADER.dst()), ([10, 0, 0, 1], [192, 0, 2, 9]));
+    }
+
+    #[test]
+    fn fragments_are_told_apart() {
+        let with = |flags: [u8; 2]| {
+            let mut header = HEADER;
+            header.0[6..8].copy_from_slice(&flags);
+            (header.is_fragment(), header.is_later_fragment(), header.dont_fragment())
+        };
+        assert_eq!(with([0x40, 0]), (false, false, true));
+        assert_eq!(with([0x20, 0]), (true, false, false));
+        assert_eq!(with([0x20, 1]), (true, true, false));
+        assert_eq!(with([0x00, 1]), (true, true, false));
+    }
+}

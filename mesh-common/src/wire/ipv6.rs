@@ -1,0 +1,101 @@
+//! The IPv6 header and the extension headers that may stand before the transport (RFC 8200).
+
+pub const LEN: usize = 40;
+
+pub const PAYLOAD_LEN_AT: usize = 4;
+pub const NEXT_HEADER_AT: usize = 6;
+pub const HOP_LIMIT_AT: usize = 7;
+pub const SRC_AT: usize = 8;
+pub const DST_AT: usize = 24;
+
+/// Next-header values of extensions. Others (ESP, AH, no next header) end the walk as unknown protocols do.
+pub mod extension {
+    pub const HOP_BY_HOP: u8 = 0;
+    pub const ROUTING: u8 = 43;
+    pub const FRAGMENT: u8 = 44;
+    pub const DESTINATION: u8 = 60;
+
+    pub const FRAGMENT_LEN: usize = 8;
+
+    /// Bytes of an extension whose second byte counts units of 8 beyond the first.
+    #[inline(always)]
+    pub const fn len(units: u8) -> usize {
+        ((units as usize) << 3) + 8
+    }
+
+    /// A fragment header of a fragment that does not hold the transport header.
+    #[inline(always)]
+    pub const fn is_later(fragment: [u8; FRAGMENT_LEN]) -> bool {
+        u16::from_be_bytes([fragment[2], fragment[3]]) & 0xfff8 != 0
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header(pub [u8; LEN]);
+
+impl Header {
+    #[inline(always)]
+    pub const fn version(&self) -> u8 {
+        super::version(self.0[0])
+    }
+
+    #[inline(always)]
+    pub const fn traffic_class(&self) -> u8 {
+        (self.0[0] << 4) | (self.0[1] >> 4)
+    }
+
+    /// Bytes behind this header.
+    #[inline(always)]
+    pub const fn payload_len(&self) -> u16 {
+        u16::from_be_bytes([self.0[4], self.0[5]])
+    }
+
+    #[inline(always)]
+    pub const fn next_header(&self) -> u8 {
+        self.0[6]
+    }
+
+    #[inline(always)]
+    pub const fn hop_limit(&self) -> u8 {
+        self.0[7]
+    }
+
+    #[inline(always)]
+    pub const fn src(&self) -> [u8; 16] {
+        let [_, _, _, _, _, _, _, _, src @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] = self.0;
+        src
+    }
+
+    #[inline(always)]
+    pub const fn dst(&self) -> [u8; 16] {
+        let [_, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, dst @ ..] = self.0;
+        dst
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn getters_read_their_bytes() {
+        let mut bytes = [0_u8; LEN];
+        for (i, byte) in bytes.iter_mut().enumerate() {
+            *byte = i as u8;
+        }
+        bytes[0] = 0x6b;
+        bytes[1] = 0xc1;
+        let header = Header(bytes);
+        assert_eq!((header.version(), header.traffic_class()), (6, 0xbc));
+        assert_eq!((header.payload_len(), header.next_header(), header.hop_limit()), (0x0405, 6, 7));
+        assert_eq!(header.src(), bytes[8..24]);
+        assert_eq!(header.dst(), bytes[24..40]);
+    }
+
+    #[test]
+    fn extension_lengths() {
+        assert_eq!((extension::len(0), extension::len(1), extension::len(255)), (8, 16, 2_048));
+        assert!(!extension::is_later([6, 0, 0, 1, 0, 0, 0, 9]));
+        assert!(extension::is_later([6, 0, 0, 8, 0, 0, 0, 9]));
+    }
+}

@@ -1,0 +1,11 @@
+//! What the data path reads of TCP (RFC 9293).
+
+pub const LEN: usize = 20;
+pub const DATA_OFFSET_AT: usize = 12;
+pub const CHECKSUM_AT: usize = 16;
+
+/// Bytes of the header with its options, by the byte at [`DATA_OFFSET_AT`].
+#[inline(always)]
+pub const fn header_len(data_offset: u8) -> usize {
+    ((data_offset >> 4) as usize) << 2
+}
