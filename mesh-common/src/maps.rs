@@ -24,6 +24,22 @@ impl<const N: usize> Default for Entry<N> {
     }
 }
 
+impl Entry<4> {
+    /// A slot of the IPv4 table, which is read and written as one word of 64 bits in native order.
+    #[inline(always)]
+    pub const fn from_word(word: u64) -> Self {
+        let [a, b, c, d, low, high, len, role] = word.to_ne_bytes();
+        Entry { to: [a, b, c, d], remap: u16::from_ne_bytes([low, high]), len, role: Role(role) }
+    }
+
+    #[inline(always)]
+    pub const fn to_word(self) -> u64 {
+        let [a, b, c, d] = self.to;
+        let [low, high] = self.remap.to_ne_bytes();
+        u64::from_ne_bytes([a, b, c, d, low, high, self.len, self.role.0])
+    }
+}
+
 pub type Entry4 = Entry<4>;
 pub type Entry6 = Entry<16>;
 
@@ -104,6 +120,49 @@ pub struct Counter {
     pub bytes: u64,
 }
 
+/// What a hook saw on one interface, per CPU.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct InterfaceCounter {
+    pub packets: u64,
+    pub bytes: u64,
+    /// Frames with a VLAN tag, which pass unread; counted in `packets` as well.
+    pub tagged: u64,
+}
+
+/// The right to send ICMP errors, per CPU: a token bucket that holds what one second refills.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct IcmpTokens {
+    /// Nanoseconds since boot of the last refill.
+    pub refilled: u64,
+    pub tokens: u64,
+}
+
+impl IcmpTokens {
+    /// Takes one token, if there is one at `now` (nanoseconds since boot) with `rate` new ones per second.
+    #[inline(always)]
+    pub fn take(&mut self, now: u64, rate: u32) -> bool {
+        const SECOND: u64 = 1_000_000_000;
+        let rate = rate as u64;
+        let passed = now.saturating_sub(self.refilled).min(SECOND);
+        let earned = passed * rate / SECOND;
+        if earned > 0 {
+            self.refilled = now;
+            self.tokens = if self.tokens + earned < rate { self.tokens + earned } else { rate };
+        }
+        if self.tokens == 0 {
+            return false;
+        }
+        self.tokens -= 1;
+        true
+    }
+}
+
+/// Remaps of a node: beyond, the data path has neither their facts nor their counters. The IPv6 table holds as many prefixes.
+pub const REMAPS: u32 = 16_384;
+/// Words of 64 bits with a bit for each UDP port.
+pub const PORT_WORDS: u32 = 1_024;
 /// Slots of the first 16 bits of an IPv4 address.
 pub const TOP_SLOTS: usize = 65_536;
 pub const CHUNK_SLOTS: usize = 256;
@@ -135,12 +194,14 @@ const _: () = {
     assert!(size_of::<Prefix6>() == 20);
     assert!(size_of::<Node>() == 80);
     assert!(size_of::<Counter>() == 16);
+    assert!(size_of::<InterfaceCounter>() == 24);
+    assert!(size_of::<IcmpTokens>() == 16);
 };
 
 #[cfg(feature = "user")]
 #[allow(unsafe_code)]
 mod pod {
-    use super::{Counter, Entry, Node, Prefix6, Remap};
+    use super::{Counter, Entry, IcmpTokens, InterfaceCounter, Node, Prefix6, Remap};
 
     // SAFETY: all are `repr(C)`, of integers and byte arrays only, and the sizes asserted above leave no padding.
     unsafe impl<const N: usize> aya::Pod for Entry<N> where Entry<N>: Copy + 'static {}
@@ -152,4 +213,32 @@ mod pod {
     unsafe impl aya::Pod for Node {}
     // SAFETY: see above.
     unsafe impl aya::Pod for Counter {}
+    // SAFETY: see above.
+    unsafe impl aya::Pod for InterfaceCounter {}
+    // SAFETY: see above.
+    unsafe impl aya::Pod for IcmpTokens {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_is_the_entry_in_memory() {
+        let entry = Entry4 { to: [10, 71, 0, 0], remap: 0x1234, len: 16, role: Role::TUNNEL };
+        assert_eq!(Entry4::from_word(entry.to_word()), entry);
+        assert_eq!(entry.to_word().to_ne_bytes()[..4], [10, 71, 0, 0]);
+    }
+
+    #[test]
+    fn tokens_are_earned_with_time_and_no_more_than_a_second_of_them() {
+        let mut bucket = IcmpTokens::default();
+        let hour = 3_600_000_000_000;
+        let burst = (0..20).filter(|_| bucket.take(hour, 10)).count();
+        assert_eq!(burst, 10);
+        assert!(!bucket.take(hour + 99_999_999, 10));
+        assert!(bucket.take(hour + 100_000_000, 10));
+        assert!(!bucket.take(hour + 100_000_001, 10));
+        assert!(!IcmpTokens::default().take(hour, 0));
+    }
 }

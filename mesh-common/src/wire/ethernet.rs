@@ -8,6 +8,8 @@ pub const IPV4: [u8; 2] = [0x08, 0x00];
 pub const IPV6: [u8; 2] = [0x86, 0xdd];
 /// IEEE 802.1Q: a VLAN tag follows.
 pub const VLAN: [u8; 2] = [0x81, 0x00];
+/// IEEE 802.1ad: a service tag follows.
+pub const SERVICE_VLAN: [u8; 2] = [0x88, 0xa8];
 
 /// The group bit of the destination: broadcast and multicast.
 #[inline(always)]

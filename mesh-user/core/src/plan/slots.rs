@@ -9,6 +9,10 @@ mod v6;
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use ipnet::IpNet;
@@ -23,6 +27,8 @@ use super::TableEntry;
 
 /// Chunks of 256 slots for IPv4 prefixes longer than 16 bits, unless told otherwise: 2 MB.
 pub const CHUNKS: u32 = 1_024;
+/// ICMP errors that the readers of one table and its successors may make between two [`Slots::refill_icmp`].
+pub const ICMP_BURST: u32 = 1_000;
 
 /// The look-up tables of one node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +39,12 @@ pub struct Slots {
     announced: BTreeMap<ConnectionId, Announced>,
     wireguard_ports: BTreeSet<u16>,
     node: Node,
+    icmp_tokens: IcmpTokens,
 }
+
+/// Shared by a table and its successors.
+#[derive(Clone, Debug)]
+struct IcmpTokens(Arc<AtomicU32>);
 
 /// One change of a BPF map. Applied in order, a table is never seen half-way.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,6 +110,7 @@ impl Slots {
             announced: BTreeMap::new(),
             wireguard_ports: BTreeSet::new(),
             node: Node::default(),
+            icmp_tokens: IcmpTokens(Arc::new(AtomicU32::new(ICMP_BURST))),
         }
     }
 
@@ -201,6 +213,11 @@ impl Slots {
         Ok(())
     }
 
+    /// Once a second: the tables have no clock.
+    pub fn refill_icmp(&self) {
+        self.icmp_tokens.0.store(ICMP_BURST, Ordering::Relaxed);
+    }
+
     pub fn remove_announced(&mut self, connection: ConnectionId) {
         self.announced.remove(&connection);
     }
@@ -240,7 +257,21 @@ impl Tables for Slots {
     fn is_wireguard_port(&self, port: u16) -> bool {
         self.wireguard_ports.contains(&port)
     }
+
+    fn icmp_token(&self) -> bool {
+        let take = |tokens: u32| tokens.checked_sub(1);
+        self.icmp_tokens.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
+    }
 }
+
+/// Tokens are no part of what a table says.
+impl PartialEq for IcmpTokens {
+    fn eq(&self, _: &IcmpTokens) -> bool {
+        true
+    }
+}
+
+impl Eq for IcmpTokens {}
 
 /// An entry in the form of its family.
 enum Packed {

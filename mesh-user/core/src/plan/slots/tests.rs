@@ -302,3 +302,13 @@ fn only_changes_are_written() {
     assert!(slots.is_wireguard_port(3) && !slots.is_wireguard_port(1));
     assert_eq!(slots.set_node(Node::default()), []);
 }
+
+#[test]
+fn icmp_tokens_are_shared_with_the_next_table() {
+    let slots = Slots::default();
+    let (next, _) = slots.transition(&Table::new()).unwrap();
+    assert_eq!((0..2 * ICMP_BURST).filter(|_| next.icmp_token()).count(), ICMP_BURST as usize);
+    assert!(!slots.icmp_token());
+    slots.refill_icmp();
+    assert!(next.icmp_token());
+}
