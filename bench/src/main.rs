@@ -1,3 +1,53 @@
-//! Comparisons with rivals: what does mesh cost, beside what else there is?
+//! `mesh-bench NAME`: what does mesh cost, beside what else there is? One file per bench.
+//!
+//! `cargo xtask bench` builds everything and starts this; see [`report`] for what each bench prints, writes and holds.
 
-fn main() {}
+mod budget;
+mod budgets;
+mod machine;
+mod report;
+mod statistics;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use report::Report;
+
+#[derive(Debug, Parser)]
+#[command(bin_name = "cargo xtask bench", max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    bench: Bench,
+    /// Fails when a figure misses what bench/budgets.toml holds
+    #[arg(long, global = true)]
+    check: bool,
+    /// Writes the figures and the machine's facts to this file
+    #[arg(long, global = true, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Bench {
+    /// What each BPF program costs: instructions, the verifier's walk, time per packet, memory
+    Budget(budget::Arguments),
+}
+
+impl Bench {
+    /// Its section of bench/budgets.toml.
+    fn name(&self) -> &'static str {
+        match self {
+            Bench::Budget(_) => "budget",
+        }
+    }
+}
+
+fn main() -> Result<ExitCode> {
+    let arguments = Arguments::parse();
+    let mut report = Report::begin(arguments.bench.name())?;
+    match arguments.bench {
+        Bench::Budget(arguments) => budget::run(&arguments, &mut report)?,
+    }
+    report.finish(arguments.check, arguments.json.as_deref())
+}

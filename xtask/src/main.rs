@@ -1,6 +1,7 @@
 //! `cargo xtask VERB`: everything that a person or CI does with this repository, one file per verb.
 
 mod bench;
+mod bpf;
 mod bpf_build;
 mod build;
 mod check;
@@ -37,6 +38,9 @@ enum Verb {
     Check,
     /// Runs a bench, with optimisation
     Bench(bench::Arguments),
+    /// Shows the BPF programs, or what they cost
+    #[command(subcommand)]
+    Bpf(bpf::Verb),
     /// Checks the rules of this repository that no lint knows
     Tidy,
 }
@@ -50,6 +54,7 @@ fn main() -> Result<ExitCode> {
         Verb::Test(arguments) => test::run(&place, &arguments),
         Verb::Check => check::run(&place),
         Verb::Bench(arguments) => bench::run(&place, &arguments),
+        Verb::Bpf(verb) => bpf::run(&place, &verb),
         Verb::Tidy => done(tidy::check(&place)),
     }
 }
