@@ -1,3 +1,5 @@
+//! What the rewrite keeps, and what it refuses, case by case.
+
 use super::*;
 use crate::{
     checksum::{finish, fold, pseudo_header, sum},
