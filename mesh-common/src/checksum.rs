@@ -77,7 +77,7 @@ fn invert<const N: usize>(bytes: [u8; N]) -> [u8; N] {
 
 /// The sum of a field of even length; the loops have constant bounds and unroll.
 #[inline(always)]
-fn words<const N: usize>(bytes: [u8; N]) -> u64 {
+pub fn words<const N: usize>(bytes: [u8; N]) -> u64 {
     const { assert!(N.is_multiple_of(2), "a checksum changes by whole words") };
     let (quads, rest) = bytes.as_chunks::<4>();
     let mut total = 0_u64;

@@ -1,8 +1,10 @@
 //! What differs between IPv4 and IPv6, so that every rule is written once.
 
 use super::{
-    DropReason, Tables, transport,
-    transport::{Quoted, Transport},
+    DropReason, Tables,
+    icmp_error::{self, Error},
+    route::{Fib, Flow, Route},
+    transport::{self, Quoted, Transport},
 };
 use crate::{
     checksum,
@@ -23,6 +25,21 @@ pub trait IpHeader<const N: usize>: Copy {
 
     fn ttl(&self) -> u8;
 
+    /// Type of service, or traffic class.
+    fn tos(&self) -> u8;
+
+    /// The protocol of the first header behind this one.
+    fn protocol(&self) -> u8;
+
+    /// Routers may cut the packet into fragments.
+    fn may_be_fragmented(&self) -> bool;
+
+    /// Where a transport header starts that follows this header directly; `None` in fragments.
+    fn plain_transport(&self, l3: usize) -> Option<usize>;
+
+    /// Bytes of the packet that an ICMP error quotes, a multiple of 4.
+    fn quote_len(&self) -> usize;
+
     /// Where the transport header is and which of its bytes depend on the addresses, everything checked against the
     /// lengths that the headers claim.
     fn transport<F: Frame>(&self, frame: &F, l3: usize) -> Result<Transport, DropReason>;
@@ -37,7 +54,9 @@ pub trait Address<const N: usize>: Copy + Eq {
 
     const SRC_AT: usize;
     const DST_AT: usize;
-    const TTL_AT: usize;
+    /// What an ICMP error stands behind: the largest [`IpHeader::quote_len`] is `QUOTE_WORDS` words.
+    const HEADER_LEN: usize;
+    const QUOTE_WORDS: usize;
 
     fn locate<T: Tables>(self, tables: &T) -> Option<Entry<N>>;
 
@@ -51,6 +70,17 @@ pub trait Address<const N: usize>: Copy + Eq {
 
     /// The source of ICMP errors that this node makes; `None` when the node has none.
     fn gateway(node: &Node, presented: bool) -> Option<Self>;
+
+    fn route<R: Fib>(fib: &R, flow: &Flow<N>) -> Route;
+
+    /// An address of one interface, not of a group, of nobody or of the loopback.
+    fn is_unicast(self) -> bool;
+
+    /// Takes one from the TTL of the header at `l3`, which is not 0.
+    fn age<F: Frame>(frame: &mut F, l3: usize, header: &Self::Header) -> Option<()>;
+
+    /// Writes the headers of an ICMP error at `l3`, in front of its quote.
+    fn store_error<F: Frame>(frame: &mut F, l3: usize, error: Error<N>) -> Option<()>;
 
     /// Keeps the header checksum of IPv4 true after `old` became `new` in the header at `l3`. Gives the change of that
     /// checksum, which an ICMP message that quotes the header covers too.
@@ -98,6 +128,32 @@ impl IpHeader<4> for ipv4::Header {
     }
 
     #[inline(always)]
+    fn tos(&self) -> u8 {
+        ipv4::Header::tos(self)
+    }
+
+    #[inline(always)]
+    fn protocol(&self) -> u8 {
+        ipv4::Header::protocol(self)
+    }
+
+    #[inline(always)]
+    fn may_be_fragmented(&self) -> bool {
+        !self.dont_fragment()
+    }
+
+    #[inline(always)]
+    fn plain_transport(&self, l3: usize) -> Option<usize> {
+        (!self.is_fragment()).then_some(l3 + self.header_len())
+    }
+
+    /// RFC 792: the header and 8 bytes.
+    #[inline(always)]
+    fn quote_len(&self) -> usize {
+        (self.total_len() as usize).min(self.header_len() + 8) & !3
+    }
+
+    #[inline(always)]
     fn transport<F: Frame>(&self, frame: &F, l3: usize) -> Result<Transport, DropReason> {
         transport::of_ipv4(frame, l3, self)
     }
@@ -113,7 +169,8 @@ impl Address<4> for [u8; 4] {
 
     const SRC_AT: usize = ipv4::SRC_AT;
     const DST_AT: usize = ipv4::DST_AT;
-    const TTL_AT: usize = ipv4::TTL_AT;
+    const HEADER_LEN: usize = ipv4::LEN;
+    const QUOTE_WORDS: usize = (ipv4::MAX_LEN + 8) / 4;
 
     #[inline(always)]
     fn locate<T: Tables>(self, tables: &T) -> Option<Entry<4>> {
@@ -141,6 +198,29 @@ impl Address<4> for [u8; 4] {
     #[inline(always)]
     fn gateway(node: &Node, presented: bool) -> Option<Self> {
         given(if presented { node.gateway_v4_presented } else { node.gateway_v4 })
+    }
+
+    #[inline(always)]
+    fn store_error<F: Frame>(frame: &mut F, l3: usize, error: Error<4>) -> Option<()> {
+        icmp_error::store_v4(frame, l3, error)
+    }
+
+    #[inline(always)]
+    fn route<R: Fib>(fib: &R, flow: &Flow<4>) -> Route {
+        fib.route_v4(flow)
+    }
+
+    #[inline(always)]
+    fn is_unicast(self) -> bool {
+        let [first, ..] = self;
+        first != 0 && first != 127 && first < 224
+    }
+
+    #[inline(always)]
+    fn age<F: Frame>(frame: &mut F, l3: usize, header: &ipv4::Header) -> Option<()> {
+        let (old, new) = ([header.ttl(), header.protocol()], [header.ttl().wrapping_sub(1), header.protocol()]);
+        frame.store(l3 + ipv4::TTL_AT, new)?;
+        Self::reseal(frame, l3, old, new).map(|_| ())
     }
 
     #[inline(always)]
@@ -179,6 +259,31 @@ impl IpHeader<16> for ipv6::Header {
     }
 
     #[inline(always)]
+    fn tos(&self) -> u8 {
+        self.traffic_class()
+    }
+
+    #[inline(always)]
+    fn protocol(&self) -> u8 {
+        self.next_header()
+    }
+
+    #[inline(always)]
+    fn may_be_fragmented(&self) -> bool {
+        false
+    }
+
+    #[inline(always)]
+    fn plain_transport(&self, l3: usize) -> Option<usize> {
+        Some(l3 + ipv6::LEN)
+    }
+
+    #[inline(always)]
+    fn quote_len(&self) -> usize {
+        (ipv6::LEN + self.payload_len() as usize).min(ipv6::QUOTE_LEN) & !3
+    }
+
+    #[inline(always)]
     fn transport<F: Frame>(&self, frame: &F, l3: usize) -> Result<Transport, DropReason> {
         transport::of_ipv6(frame, l3, self)
     }
@@ -194,7 +299,8 @@ impl Address<16> for [u8; 16] {
 
     const SRC_AT: usize = ipv6::SRC_AT;
     const DST_AT: usize = ipv6::DST_AT;
-    const TTL_AT: usize = ipv6::HOP_LIMIT_AT;
+    const HEADER_LEN: usize = ipv6::LEN;
+    const QUOTE_WORDS: usize = ipv6::QUOTE_LEN / 4;
 
     #[inline(always)]
     fn locate<T: Tables>(self, tables: &T) -> Option<Entry<16>> {
@@ -224,6 +330,27 @@ impl Address<16> for [u8; 16] {
     #[inline(always)]
     fn gateway(node: &Node, presented: bool) -> Option<Self> {
         given(if presented { node.gateway_v6_presented } else { node.gateway_v6 })
+    }
+
+    #[inline(always)]
+    fn store_error<F: Frame>(frame: &mut F, l3: usize, error: Error<16>) -> Option<()> {
+        icmp_error::store_v6(frame, l3, error)
+    }
+
+    #[inline(always)]
+    fn route<R: Fib>(fib: &R, flow: &Flow<16>) -> Route {
+        fib.route_v6(flow)
+    }
+
+    #[inline(always)]
+    fn is_unicast(self) -> bool {
+        let [high, low] = halves(self);
+        high >> 56 != 0xff && (high != 0 || low > 1)
+    }
+
+    #[inline(always)]
+    fn age<F: Frame>(frame: &mut F, l3: usize, header: &ipv6::Header) -> Option<()> {
+        frame.store(l3 + ipv6::HOP_LIMIT_AT, [header.hop_limit().wrapping_sub(1)])
     }
 
     #[inline(always)]

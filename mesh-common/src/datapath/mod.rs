@@ -2,6 +2,10 @@
 //!
 //! A packet enters by one of four doors ([`Ingress`]); its two addresses are classified by one table ([`Tables`]);
 //! the pair of roles decides. What is not ours passes untouched; what is ours and wrong is dropped with a reason.
+//!
+//! [`remap`] serves the daemon, which carries packets between its TUN and its tunnels. [`forward`] is the whole pipeline
+//! of a kernel hook around the same decision: [`guard`], remap, route, [`icmp_error`]. Steering of one service address to
+//! many replicas will stand between guard and remap, in a module `steer` of its own.
 
 pub mod address;
 mod doors;
@@ -9,6 +13,7 @@ pub mod forward;
 pub mod guard;
 pub mod icmp_error;
 pub mod remap;
+pub mod route;
 pub mod transport;
 
 use crate::{
@@ -94,10 +99,12 @@ pub enum DropReason {
     Congested,
     /// A routing header names further hops: the destination is not the one that the checksum covers.
     SourceRouted,
+    /// The routing table says that there is no way to the destination.
+    NoRoute,
 }
 
 impl DropReason {
-    pub const ALL: [DropReason; 14] = [
+    pub const ALL: [DropReason; 15] = [
         DropReason::Truncated,
         DropReason::Malformed,
         DropReason::SpoofedSource,
@@ -112,6 +119,7 @@ impl DropReason {
         DropReason::UnknownVersion,
         DropReason::Congested,
         DropReason::SourceRouted,
+        DropReason::NoRoute,
     ];
 
     /// The label in counters and status.
@@ -131,6 +139,7 @@ impl DropReason {
             DropReason::UnknownVersion => "unknown-version",
             DropReason::Congested => "congested",
             DropReason::SourceRouted => "source-routed",
+            DropReason::NoRoute => "no-route",
         }
     }
 }

@@ -84,10 +84,23 @@ pub struct Rewrite<const N: usize> {
     body: Body<N>,
 }
 
+impl<const N: usize> Rewrite<N> {
+    /// Whether an ICMP error may tell the sender of a problem: never of another error, nor of a later fragment
+    /// (RFC 1122 section 3.2.2, RFC 4443 section 2.4).
+    #[inline(always)]
+    pub(super) fn may_be_reported(&self) -> bool {
+        match self.body {
+            Body::Untouched | Body::Summed(_) => true,
+            Body::LaterFragment | Body::Error { .. } => false,
+        }
+    }
+}
+
 /// What changes behind the IP header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Body<const N: usize> {
     Untouched,
+    LaterFragment,
     Summed(L4Checksum),
     Error { checksum: L4Checksum, quote: Quote<N> },
 }
@@ -141,6 +154,7 @@ where
     let dst = Change { old: header.dst(), new: pair.dst };
     let (new_src, remap, body) = match (header.transport(frame, l3)?, pair.src) {
         (Transport::Opaque, Some(src)) => (src, pair.remap, Body::Untouched),
+        (Transport::LaterFragment, Some(src)) => (src, pair.remap, Body::LaterFragment),
         (Transport::Summed(checksum), Some(src)) => (src, pair.remap, Body::Summed(checksum)),
         (Transport::Error { checksum, quote, end }, Some(src)) => {
             let quote = quoted(frame, quote..end, &dst, pair.presented, ingress, tables)?;
@@ -158,7 +172,9 @@ where
             };
             (src.ok_or(DropReason::SpoofedSource)?, remap, Body::Error { checksum, quote })
         }
-        (Transport::Opaque | Transport::Summed(_), None) => return Err(DropReason::SpoofedSource),
+        (Transport::Opaque | Transport::LaterFragment | Transport::Summed(_), None) => {
+            return Err(DropReason::SpoofedSource);
+        }
     };
     Ok(Rewrite { remap, src: Change { old: header.src(), new: new_src }, dst, body })
 }
@@ -206,7 +222,7 @@ where
     [u8; N]: Address<N>,
 {
     match &rewrite.body {
-        Body::Untouched => {}
+        Body::Untouched | Body::LaterFragment => {}
         Body::Summed(checksum) => {
             cover(frame, *checksum, &rewrite.src)?;
             cover(frame, *checksum, &rewrite.dst)?;

@@ -1,7 +1,7 @@
 //! What follows an IP header, as far as a change of addresses concerns it, in packets and in quotes of packets.
 //!
 //! TCP, UDP and ICMPv6 cover the addresses with their checksum. ICMP does not, nor does SCTP (CRC32c); they, unknown
-//! protocols and later fragments are rewritten by address only.
+//! protocols and later fragments are rewritten by address only. Addresses in payloads (FTP, SIP) are not looked for.
 
 use super::DropReason;
 use crate::{
@@ -17,6 +17,8 @@ pub const MAX_EXTENSIONS: usize = 6;
 pub enum Transport {
     /// Nothing in it depends on the addresses.
     Opaque,
+    /// The transport header is in another fragment.
+    LaterFragment,
     /// A checksum covers the addresses.
     Summed(L4Checksum),
     /// An ICMP error with its checksum. The packet that it quotes starts at `quote` with a whole IP header, and its bytes
@@ -35,7 +37,7 @@ pub fn of_ipv4<F: Frame>(frame: &F, l3: usize, header: &ipv4::Header) -> Result<
         return Err(DropReason::Truncated);
     }
     if header.is_later_fragment() {
-        return Ok(Transport::Opaque);
+        return Ok(Transport::LaterFragment);
     }
     let l4 = l3 + header_len;
     if header.protocol() == protocol::ICMP {
@@ -86,7 +88,7 @@ pub fn of_ipv6<F: Frame>(frame: &F, l3: usize, header: &ipv6::Header) -> Result<
         return Err(DropReason::Truncated);
     }
     let (protocol, l4) = match walk(frame, header.next_header(), l3 + ipv6::LEN, end)? {
-        Chain::LaterFragment => return Ok(Transport::Opaque),
+        Chain::LaterFragment => return Ok(Transport::LaterFragment),
         Chain::Transport { protocol, at } => (protocol, at),
     };
     let Some(checksum) = covering_v6(protocol, l4) else { return Ok(Transport::Opaque) };

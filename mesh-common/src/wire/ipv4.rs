@@ -1,5 +1,7 @@
 //! The IPv4 header without options (RFC 791).
 
+use crate::checksum;
+
 pub const LEN: usize = 20;
 /// With all options.
 pub const MAX_LEN: usize = 60;
@@ -24,6 +26,20 @@ pub const fn header_len(first: u8) -> usize {
 pub struct Header(pub [u8; LEN]);
 
 impl Header {
+    /// A whole packet of `total_len` bytes without options that may not be fragmented, checksum included.
+    #[inline(always)]
+    pub fn new(tos: u8, total_len: u16, ttl: u8, protocol: u8, src: [u8; 4], dst: [u8; 4]) -> Header {
+        let [l0, l1] = total_len.to_be_bytes();
+        let [s0, s1, s2, s3] = src;
+        let [d0, d1, d2, d3] = dst;
+        // DF, so the identification may be 0 (RFC 6864 section 4.1).
+        let mut bytes = [0x45, tos, l0, l1, 0, 0, 0x40, 0, ttl, protocol, 0, 0, s0, s1, s2, s3, d0, d1, d2, d3];
+        let [c0, c1] = checksum::finish(checksum::words(bytes));
+        bytes[CHECKSUM_AT] = c0;
+        bytes[CHECKSUM_AT + 1] = c1;
+        Header(bytes)
+    }
+
     #[inline(always)]
     pub const fn version(&self) -> u8 {
         super::version(self.0[0])
@@ -107,6 +123,16 @@ mod tests {
         assert_eq!((HEADER.total_len(), HEADER.ttl(), HEADER.protocol()), (1_500, 63, 17));
         assert_eq!(HEADER.checksum(), [0xab, 0xcd]);
         assert_eq!((HEADER.src(), HEADER.dst()), ([10, 0, 0, 1], [192, 0, 2, 9]));
+    }
+
+    #[test]
+    fn a_made_header_says_what_it_was_told() {
+        let header = Header::new(0xc0, 56, 64, 1, [10, 0, 0, 1], [192, 0, 2, 9]);
+        assert_eq!((header.version(), header.header_len(), header.tos()), (4, 20, 0xc0));
+        assert_eq!((header.total_len(), header.ttl(), header.protocol()), (56, 64, 1));
+        assert_eq!((header.src(), header.dst()), ([10, 0, 0, 1], [192, 0, 2, 9]));
+        assert!(header.dont_fragment() && !header.is_fragment());
+        assert_eq!(checksum::fold(checksum::sum(&header.0)), 0xffff);
     }
 
     #[test]

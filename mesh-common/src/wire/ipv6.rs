@@ -2,6 +2,9 @@
 
 pub const LEN: usize = 40;
 
+/// What an ICMPv6 error quotes: header, 40 bytes of extensions and 8 of the transport.
+pub const QUOTE_LEN: usize = LEN + 48;
+
 pub const PAYLOAD_LEN_AT: usize = 4;
 pub const NEXT_HEADER_AT: usize = 6;
 pub const HOP_LIMIT_AT: usize = 7;
@@ -34,6 +37,33 @@ pub mod extension {
 pub struct Header(pub [u8; LEN]);
 
 impl Header {
+    /// Flow label 0.
+    #[inline(always)]
+    pub fn new(
+        traffic_class: u8,
+        payload_len: u16,
+        next_header: u8,
+        hop_limit: u8,
+        src: [u8; 16],
+        dst: [u8; 16],
+    ) -> Header {
+        let [l0, l1] = payload_len.to_be_bytes();
+        let mut bytes = [0; LEN];
+        bytes[..8].copy_from_slice(&[
+            0x60 | (traffic_class >> 4),
+            traffic_class << 4,
+            0,
+            0,
+            l0,
+            l1,
+            next_header,
+            hop_limit,
+        ]);
+        bytes[SRC_AT..DST_AT].copy_from_slice(&src);
+        bytes[DST_AT..].copy_from_slice(&dst);
+        Header(bytes)
+    }
+
     #[inline(always)]
     pub const fn version(&self) -> u8 {
         super::version(self.0[0])
@@ -90,6 +120,14 @@ mod tests {
         assert_eq!((header.payload_len(), header.next_header(), header.hop_limit()), (0x0405, 6, 7));
         assert_eq!(header.src(), bytes[8..24]);
         assert_eq!(header.dst(), bytes[24..40]);
+    }
+
+    #[test]
+    fn a_made_header_says_what_it_was_told() {
+        let header = Header::new(0xc1, 56, 58, 64, [1; 16], [2; 16]);
+        assert_eq!((header.version(), header.traffic_class()), (6, 0xc1));
+        assert_eq!((header.payload_len(), header.next_header(), header.hop_limit()), (56, 58, 64));
+        assert_eq!((header.src(), header.dst()), ([1; 16], [2; 16]));
     }
 
     #[test]
