@@ -5,6 +5,8 @@
 pub mod kernel;
 pub mod keys;
 pub mod manifests;
+pub mod probe;
+pub mod reconcile;
 pub mod shard;
 pub mod state;
 pub mod telemetry;

@@ -1,0 +1,174 @@
+//! How does the world become what the plan says: what is there, and what one step does to it.
+//!
+//! Which steps are needed, and in which order, is decided in `mesh_core::reconcile`. Each kind of thing has a file here
+//! that observes and applies it. Only what is ours is seen and touched.
+
+mod addresses;
+mod neighbours;
+mod notes;
+mod peers;
+mod sysctls;
+mod tables;
+mod tunnels;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use anyhow::Result;
+use mesh_common::ids::{ConnectionId, IfIndex, RemapId};
+use mesh_core::{
+    plan::{Connection, DeviceName, Plan, Remap},
+    reconcile::{Observed, Step},
+};
+
+use crate::{
+    kernel::{
+        netlink::{Link, Links, Netlink},
+        udp::UdpSockets,
+    },
+    shard::Shards,
+    state::{Record, StateDirectory},
+};
+use tables::ShardTables;
+use tunnels::LiveTunnel;
+
+/// Everything that steps change: the kernel, the shards, and the record of what is ours.
+#[derive(Debug)]
+pub struct World {
+    netlink: Netlink,
+    shards: Arc<Shards>,
+    state: StateDirectory,
+    record: Record,
+    /// As of the last observation, and kept in step with what we make and delete.
+    links: Links,
+    tunnels: BTreeMap<DeviceName, LiveTunnel>,
+    /// Bound before anything else is done, so that a port in use is found while nothing has changed.
+    sockets: BTreeMap<DeviceName, UdpSockets>,
+    tables: ShardTables,
+    /// What only this process holds.
+    connections: BTreeMap<ConnectionId, Connection>,
+    remaps: BTreeMap<RemapId, Remap>,
+}
+
+impl World {
+    pub async fn open(netlink: Netlink, shards: Arc<Shards>, state: StateDirectory) -> Result<Self> {
+        let record = state.record()?;
+        let links = netlink.links().await?;
+        Ok(World {
+            netlink,
+            shards,
+            state,
+            record,
+            links,
+            tunnels: BTreeMap::new(),
+            sockets: BTreeMap::new(),
+            tables: ShardTables::default(),
+            connections: BTreeMap::new(),
+            remaps: BTreeMap::new(),
+        })
+    }
+
+    pub fn state(&self) -> &StateDirectory {
+        &self.state
+    }
+
+    pub fn links(&self) -> &Links {
+        &self.links
+    }
+
+    /// Gives the process its own part of `plan` at the start: what no kernel keeps over a restart (sessions, sockets,
+    /// the shards' tables) begins as planned, for devices that an earlier run left. Returns how many were adopted.
+    pub fn resume(&mut self, plan: &Plan) -> Result<usize> {
+        self.connections.clone_from(&plan.connections);
+        self.remaps.clone_from(&plan.remaps);
+        self.resume_tables(plan)?;
+        self.resume_tunnels(plan)
+    }
+
+    /// Looks at everything that is ours. `plan` says which settings of others are of interest.
+    pub async fn observe(&mut self, plan: &Plan) -> Result<Observed> {
+        self.links = self.netlink.links().await?;
+        let mut addresses = self.netlink.our_addresses(&self.links, &self.record.addresses).await?;
+        let tunnels = self.observe_tunnels(&mut addresses);
+        Ok(Observed {
+            tunnels,
+            interfaces: plan.interfaces.clone(),
+            addresses,
+            routes: self.netlink.our_routes(&self.links).await?,
+            neighbours: self.netlink.our_neighbours(&self.links).await?,
+            sysctls: self.observe_sysctls(plan)?,
+            table: self.tables.slots.table(),
+            remaps: self.remaps.clone(),
+            connections: self.connections.clone(),
+            node: self.observe_node(),
+        })
+    }
+
+    /// What can fail without a change of the world is done first, for all steps: sockets are bound, and what is about to
+    /// become ours is noted.
+    pub fn prepare(&mut self, steps: &[Step]) -> Result<()> {
+        self.prepare_sockets(steps)?;
+        self.note_new(steps)?;
+        self.state.save_record(&self.record)
+    }
+
+    /// Forgets what [`World::prepare`] got ready and no step used.
+    pub fn abandon(&mut self) {
+        self.sockets.clear();
+    }
+
+    /// After the last step of a batch.
+    pub fn settle(&mut self) -> Result<()> {
+        self.sockets.clear();
+        self.publish_tables()?;
+        self.state.save_record(&self.record)
+    }
+
+    pub async fn apply(&mut self, step: &Step) -> Result<()> {
+        if !tables::is_table_step(step) {
+            // What comes next may rely on the entries before it.
+            self.publish_tables()?;
+        }
+        match step {
+            Step::SetNode(node) => self.set_node(*node),
+            Step::CreateTunnel(device, tunnel) => self.create_tunnel(device, tunnel).await?,
+            Step::SetMtu(device, mtu) => self.set_tunnel_mtu(device, *mtu).await?,
+            Step::SetListenPort(device, port) => self.set_listen_port(device, *port)?,
+            Step::RemoveTunnel(device) => self.remove_tunnel(device).await?,
+            Step::AddTunnelAddress(device, address) => self.add_tunnel_address(device, *address).await?,
+            Step::RemoveTunnelAddress(device, address) => self.remove_tunnel_address(device, *address).await?,
+            Step::AddPeer(device, key, peer) => self.add_peer(device, *key, peer)?,
+            Step::UpdatePeer(device, key, peer) => self.update_peer(device, *key, peer)?,
+            Step::SetEndpoints(device, key, endpoints) => self.set_endpoints(device, *key, endpoints)?,
+            Step::RemovePeer(device, key) => self.remove_peer(device, *key)?,
+            Step::AddAddress(address) => self.add_address(address).await?,
+            Step::RemoveAddress(address) => self.remove_address(address).await?,
+            Step::AddRoute(route) => self.netlink.add_route(route, &self.links).await?,
+            Step::RemoveRoute(route) => self.netlink.remove_route(route, &self.links).await?,
+            Step::AddNeighbour(neighbour) => self.add_neighbour(neighbour).await?,
+            Step::RemoveNeighbour(neighbour) => self.remove_neighbour(neighbour).await?,
+            Step::SetSysctl(sysctl, value) => self.set_sysctl(sysctl, value)?,
+            Step::RestoreSysctl(sysctl) => self.restore_sysctl(sysctl)?,
+            Step::SetRemap(id, remap) => self.set_remap(*id, remap),
+            Step::RemoveRemap(id) => self.remove_remap(*id),
+            Step::SetEntry(prefix, entry) => self.set_entry(*prefix, *entry)?,
+            Step::RemoveEntry(prefix) => self.remove_entry(*prefix),
+            Step::Attach(..) | Step::Detach(_) => {}
+            Step::AddConnection(id, connection) => {
+                self.connections.insert(*id, connection.clone());
+            }
+            Step::RemoveConnection(id) => {
+                self.connections.remove(id);
+            }
+            Step::AwaitShards => self.await_shards()?,
+        }
+        Ok(())
+    }
+
+    fn link(&self, device: &DeviceName) -> Option<&Link> {
+        self.links.get(device)
+    }
+
+    fn index(&self, device: &DeviceName) -> Option<IfIndex> {
+        self.link(device).map(|link| link.index)
+    }
+}

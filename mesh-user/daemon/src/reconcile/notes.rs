@@ -1,0 +1,41 @@
+//! What is noted as ours before it is made, so that no crash leaves something that nobody knows.
+
+use anyhow::Result;
+use mesh_core::{
+    plan::{DeviceAddress, DeviceName, Tunnel},
+    reconcile::Step,
+};
+
+use super::World;
+use crate::kernel::sysctl;
+
+impl World {
+    pub(super) fn note_new(&mut self, steps: &[Step]) -> Result<()> {
+        for step in steps {
+            match step {
+                Step::CreateTunnel(device, tunnel) => self.note_tunnel(device, tunnel),
+                Step::AddTunnelAddress(device, address) => {
+                    self.record.addresses.insert(DeviceAddress { device: device.clone(), address: *address });
+                }
+                Step::AddAddress(address) => {
+                    self.record.addresses.insert(address.clone());
+                }
+                Step::SetSysctl(setting, _) => {
+                    if let Some(value) = sysctl::read(setting)? {
+                        self.record.note_original(setting, value);
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn note_tunnel(&mut self, device: &DeviceName, tunnel: &Tunnel) {
+        self.record.tunnels.insert(device.clone());
+        let addresses = tunnel.addresses.iter();
+        self.record
+            .addresses
+            .extend(addresses.map(|address| DeviceAddress { device: device.clone(), address: *address }));
+    }
+}

@@ -1,0 +1,62 @@
+//! How the shards learn of WireGuard peers, and what each may send.
+
+use std::net::SocketAddr;
+
+use anyhow::Result;
+use mesh_core::plan::{DeviceName, Peer, PublicKey};
+
+use super::World;
+use crate::shard::Command;
+
+impl World {
+    /// Adds a peer; one that is there keeps its session and is updated.
+    pub(super) fn add_peer(&mut self, device: &DeviceName, key: PublicKey, peer: &Peer) -> Result<()> {
+        if self.tunnel(device)?.peers.contains_key(&key) {
+            return self.update_peer(device, key, peer);
+        }
+        self.announce(peer)?;
+        self.shards.apply(Command::AddPeer(device.clone(), key, peer.clone()))?;
+        self.tunnel(device)?.peers.insert(key, peer.clone());
+        Ok(())
+    }
+
+    pub(super) fn update_peer(&mut self, device: &DeviceName, key: PublicKey, peer: &Peer) -> Result<()> {
+        self.announce(peer)?;
+        self.shards.apply(Command::UpdatePeer(device.clone(), key, peer.clone()))?;
+        let old = self.tunnel(device)?.peers.insert(key, peer.clone());
+        if let Some(old) = old.filter(|old| old.connection != peer.connection) {
+            self.tables.slots.remove_announced(old.connection);
+            self.tables.stale = true;
+        }
+        Ok(())
+    }
+
+    pub(super) fn set_endpoints(
+        &mut self,
+        device: &DeviceName,
+        key: PublicKey,
+        endpoints: &[SocketAddr],
+    ) -> Result<()> {
+        self.shards.apply(Command::SetEndpoints(device.clone(), key, endpoints.to_vec()))?;
+        if let Some(peer) = self.tunnel(device)?.peers.get_mut(&key) {
+            peer.endpoints = endpoints.to_vec();
+        }
+        Ok(())
+    }
+
+    pub(super) fn remove_peer(&mut self, device: &DeviceName, key: PublicKey) -> Result<()> {
+        self.shards.apply(Command::RemovePeer(device.clone(), key))?;
+        if let Some(peer) = self.tunnel(device)?.peers.remove(&key) {
+            self.tables.slots.remove_announced(peer.connection);
+            self.tables.stale = true;
+        }
+        Ok(())
+    }
+
+    /// What the remote may use as source is in the shards' tables before its first packet.
+    fn announce(&mut self, peer: &Peer) -> Result<()> {
+        self.tables.slots.set_announced(peer.connection, &peer.announced)?;
+        self.tables.stale = true;
+        self.publish_tables()
+    }
+}

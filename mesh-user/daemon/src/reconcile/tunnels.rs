@@ -1,0 +1,194 @@
+//! Which tunnel devices are there, and how one is made, changed and deleted: the TUN device and its sockets.
+//!
+//! The device outlives the process. Its sockets and peers do not; [`LiveTunnel`] is what this process holds of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context as _, Result};
+use mesh_common::ids::IfIndex;
+use mesh_core::{
+    plan::{DeviceAddress, DeviceName, Peer, Plan, PublicKey, Tunnel},
+    reconcile::Step,
+};
+
+use super::World;
+use crate::{
+    kernel::{tun::Tun, udp::UdpSockets},
+    shard::Command,
+};
+
+/// Kernel name of the kind of device that we make.
+const KIND: &str = "tun";
+
+/// A tunnel that the shards carry.
+#[derive(Debug)]
+pub(super) struct LiveTunnel {
+    /// The device that the shards hold; another index under the same name is another device.
+    index: IfIndex,
+    /// As planned; 0 stands for any free port.
+    listen_port: u16,
+    /// The port that it became.
+    port: u16,
+    pub(super) peers: BTreeMap<PublicKey, Peer>,
+}
+
+impl World {
+    /// Takes over the devices of the plan that an earlier run left, with new sockets. What else differs is left to the
+    /// steps.
+    pub(super) fn resume_tunnels(&mut self, plan: &Plan) -> Result<usize> {
+        let mut adopted = 0;
+        for (device, tunnel) in &plan.tunnels {
+            if self.record.tunnels.contains(device) && self.link(device).is_some_and(is_tun) {
+                self.open_tunnel(device, tunnel)?;
+                adopted += 1;
+            }
+        }
+        self.publish_tables()?;
+        Ok(adopted)
+    }
+
+    /// Tunnels whose device is up; their addresses are taken out of `addresses`. A device that is down, or that is not
+    /// the one that the shards hold, counts as absent, so that the tunnel is made again.
+    pub(super) fn observe_tunnels(&self, addresses: &mut BTreeSet<DeviceAddress>) -> BTreeMap<DeviceName, Tunnel> {
+        let mut tunnels = BTreeMap::new();
+        for device in &self.record.tunnels {
+            let own = addresses.extract_if(.., |address| address.device == *device);
+            let own = own.map(|address| address.address).collect();
+            let Some(link) = self.link(device).filter(|link| is_tun(link)) else { continue };
+            let live = self.tunnels.get(device);
+            if live.is_some_and(|live| live.index != link.index || !link.up) {
+                continue;
+            }
+            let tunnel = Tunnel {
+                mtu: u16::try_from(link.mtu).unwrap_or(u16::MAX),
+                listen_port: live.map_or(0, |live| live.listen_port),
+                addresses: own,
+                peers: live.map(|live| live.peers.clone()).unwrap_or_default(),
+            };
+            tunnels.insert(device.clone(), tunnel);
+        }
+        tunnels
+    }
+
+    /// Binds the sockets that the steps will need.
+    pub(super) fn prepare_sockets(&mut self, steps: &[Step]) -> Result<()> {
+        for step in steps {
+            let (device, port) = match step {
+                Step::CreateTunnel(device, tunnel) if !self.tunnels.contains_key(device) => {
+                    (device, tunnel.listen_port)
+                }
+                Step::SetListenPort(device, port) => (device, *port),
+                _ => continue,
+            };
+            let sockets = bind(device, port)?;
+            self.sockets.insert(device.clone(), sockets);
+        }
+        Ok(())
+    }
+
+    /// Makes what is missing of a tunnel: device, sockets, addresses, peers.
+    pub(super) async fn create_tunnel(&mut self, device: &DeviceName, tunnel: &Tunnel) -> Result<()> {
+        let same_device = self.tunnels.get(device).is_some_and(|live| self.index(device) == Some(live.index));
+        if !same_device {
+            self.open_tunnel(device, tunnel)?;
+            self.links = self.netlink.links().await?;
+            let index = self.index(device).with_context(|| format!("{}: the device vanished", device.0))?;
+            self.tunnel(device)?.index = index;
+        }
+        self.set_tunnel_mtu(device, tunnel.mtu).await?;
+        let index = self.tunnel(device)?.index;
+        self.netlink.set_up(index).await.with_context(|| device.0.clone())?;
+        for address in &tunnel.addresses {
+            self.add_tunnel_address(device, *address).await?;
+        }
+        if same_device {
+            for (key, peer) in &tunnel.peers {
+                self.add_peer(device, *key, peer)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) async fn set_tunnel_mtu(&mut self, device: &DeviceName, mtu: u16) -> Result<()> {
+        let index = self.tunnel(device)?.index;
+        self.netlink.set_mtu(index, u32::from(mtu)).await.with_context(|| device.0.clone())?;
+        self.shards.apply(Command::SetMtu(device.clone(), mtu))
+    }
+
+    pub(super) fn set_listen_port(&mut self, device: &DeviceName, port: u16) -> Result<()> {
+        let sockets = self.sockets.remove(device).map_or_else(|| bind(device, port), Ok)?;
+        let bound = sockets.port();
+        self.shards.apply(Command::SetSockets(device.clone(), sockets))?;
+        let live = self.tunnel(device)?;
+        live.listen_port = port;
+        live.port = bound;
+        self.update_wireguard_ports();
+        Ok(())
+    }
+
+    pub(super) async fn remove_tunnel(&mut self, device: &DeviceName) -> Result<()> {
+        if let Some(live) = self.tunnels.remove(device) {
+            for peer in live.peers.values() {
+                self.tables.slots.remove_announced(peer.connection);
+            }
+            self.shards.apply(Command::RemoveTunnel(device.clone()))?;
+            self.update_wireguard_ports();
+        }
+        if let Some(link) = self.links.remove(device)
+            && is_tun(&link)
+        {
+            self.netlink.delete_link(link.index).await.with_context(|| device.0.clone())?;
+        }
+        self.record.tunnels.remove(device);
+        self.record.addresses.retain(|address| address.device != *device);
+        Ok(())
+    }
+
+    pub(super) fn tunnel(&mut self, device: &DeviceName) -> Result<&mut LiveTunnel> {
+        self.tunnels.get_mut(device).with_context(|| format!("{}: there is no such tunnel", device.0))
+    }
+
+    /// The ports that tunnels listen on.
+    pub fn listen_ports(&self) -> BTreeMap<DeviceName, u16> {
+        self.tunnels.iter().map(|(device, live)| (device.clone(), live.port)).collect()
+    }
+
+    /// Hands device, sockets and peers to the shards.
+    fn open_tunnel(&mut self, device: &DeviceName, tunnel: &Tunnel) -> Result<()> {
+        if self.tunnels.remove(device).is_some() {
+            // The old device is gone; its sockets hold the port.
+            self.shards.apply(Command::RemoveTunnel(device.clone()))?;
+        }
+        let sockets = self.sockets.remove(device).map_or_else(|| bind(device, tunnel.listen_port), Ok)?;
+        let port = sockets.port();
+        let tun = Tun::open(device)?;
+        let index = self.index(device).unwrap_or_default();
+        self.shards.apply(Command::AddTunnel { device: device.clone(), mtu: tunnel.mtu, tun, sockets })?;
+        let live = LiveTunnel { index, listen_port: tunnel.listen_port, port, peers: BTreeMap::new() };
+        self.tunnels.insert(device.clone(), live);
+        self.update_wireguard_ports();
+        for (key, peer) in &tunnel.peers {
+            self.add_peer(device, *key, peer)?;
+        }
+        Ok(())
+    }
+
+    fn update_wireguard_ports(&mut self) {
+        self.tables.slots.set_wireguard_ports(self.tunnels.values().map(|live| live.port).collect());
+        self.tables.stale = true;
+    }
+}
+
+pub(super) fn is_tun(link: &crate::kernel::netlink::Link) -> bool {
+    link.kind.as_deref() == Some(KIND)
+}
+
+fn bind(device: &DeviceName, port: u16) -> Result<UdpSockets> {
+    UdpSockets::bind(port).with_context(|| {
+        format!(
+            "the tunnel {} cannot listen on UDP port {port}: `ss -ulpn sport = :{port}` shows who has it; stop that, \
+             or give the gateway another port",
+            device.0
+        )
+    })
+}
