@@ -2,6 +2,7 @@
 //!
 //! Read [`kernel`] for the smallest wrappers over the operating system.
 
+pub mod api;
 pub mod kernel;
 pub mod keys;
 pub mod manifests;
