@@ -4,6 +4,7 @@
 //! Everything made here carries the prefix `mesh-` and the process id of its maker, is removed when dropped, and is swept by
 //! the next [`Lab`] if its maker was killed. Nothing here judges packets or knows how the daemon works inside.
 
+pub mod demo;
 pub mod interrupt;
 mod lab;
 pub mod link;

@@ -28,7 +28,7 @@ pub fn tcp(client: &End, server: &End, dial: IpAddr, length: usize, seed: u64) -
 pub enum Fragmentation {
     /// DF is set and the kernel refuses what is longer than the path takes.
     Forbidden,
-    /// DF is clear.
+    /// DF is clear; with IPv6 the sender fragments to the path MTU that it knows.
     Allowed,
 }
 
@@ -68,14 +68,17 @@ pub(crate) fn set_fragmentation(
     address: IpAddr,
     fragmentation: Fragmentation,
 ) -> Result<()> {
-    let value = match fragmentation {
-        Fragmentation::Forbidden => libc::IP_PMTUDISC_DO,
-        Fragmentation::Allowed => libc::IP_PMTUDISC_DONT,
+    let (level, name) = match address {
+        IpAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER),
+        IpAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER),
     };
-    match address {
-        IpAddr::V4(_) => super::option(socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, value),
-        IpAddr::V6(_) => super::option(socket, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, value),
-    }
+    let value = match (fragmentation, address) {
+        (Fragmentation::Forbidden, _) => libc::IP_PMTUDISC_DO,
+        (Fragmentation::Allowed, IpAddr::V4(_)) => libc::IP_PMTUDISC_DONT,
+        // Only the sender fragments IPv6, to the path MTU that it has learned.
+        (Fragmentation::Allowed, IpAddr::V6(_)) => libc::IP_PMTUDISC_WANT,
+    };
+    super::option(socket, level, name, value)
 }
 
 /// Takes one connection, sends back what comes until its end.

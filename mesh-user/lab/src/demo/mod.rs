@@ -1,0 +1,41 @@
+//! The demo: two clusters with the same pod CIDR that talk, once through WireGuard and once in the kernel alone.
+
+pub mod check;
+mod cluster;
+mod network;
+mod site;
+
+pub use cluster::{Cables, Cluster};
+pub use network::{Direction, Network};
+pub use site::{Connection, Site};
+
+/// MTU of a tunnel, as manifests have it by default.
+pub const TUNNEL_MTU: u16 = 1_340;
+/// MTU of the underlay of the `direct` scene: less than that of the pods' cables, so that packets can be too big.
+pub const DIRECT_MTU: u16 = 1_400;
+/// MTU of the underlay of the WireGuard scene.
+pub const UNDERLAY_MTU: u16 = 1_500;
+
+use anyhow::Result;
+
+use crate::{Lab, node::Programs};
+
+/// Two clusters, cl01 and cl02, connected by WireGuard.
+pub fn wireguard_pair(lab: &Lab, programs: &Programs) -> Result<Network> {
+    let mut network = Network::new(lab, "wire1", UNDERLAY_MTU)?;
+    for number in [1, 2] {
+        network.add(lab, Site::new(number), Cables::Virtual, UNDERLAY_MTU, programs)?;
+    }
+    network.connect(0, 1, Connection::Wireguard)?;
+    Ok(network)
+}
+
+/// Two clusters, cl03 and cl04, connected by `direct` through native XDP.
+pub fn direct_pair(lab: &Lab, programs: &Programs) -> Result<Network> {
+    let mut network = Network::new(lab, "wire2", DIRECT_MTU)?;
+    for number in [3, 4] {
+        network.add(lab, Site::new(number).with_hook("xdp"), Cables::Real, DIRECT_MTU, programs)?;
+    }
+    network.connect(0, 1, Connection::Direct)?;
+    Ok(network)
+}
