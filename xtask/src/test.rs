@@ -31,6 +31,9 @@ pub(crate) fn run(place: &Place, arguments: &Arguments) -> Result<ExitCode> {
     }
     setup::ensure(place, Purpose::Test)?;
 
+    // Tests start both programs; cargo builds a program for the tests of its own package only.
+    process::run(place.cargo().args(["build", "--package", "meshd", "--package", "meshctl"]))?;
+
     let mut cargo = place.cargo();
     cargo.args(["test", "--no-fail-fast"]);
     match &arguments.package {

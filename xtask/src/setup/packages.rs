@@ -14,7 +14,7 @@ const PROGRAMS: [(&str, &str); 11] = [
     ("ip", "iproute2"),
     ("iperf3", "iperf3"),
     ("nft", "nftables"),
-    ("nginx", "nginx-light"),
+    ("nginx", "nginx"),
     ("ping", "iputils-ping"),
     ("ps", "procps"),
     ("socat", "socat"),
@@ -26,8 +26,7 @@ const PROGRAMS: [(&str, &str); 11] = [
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 
 pub(crate) fn ensure() -> Result<()> {
-    let missing: Vec<_> =
-        PROGRAMS.iter().filter(|(program, _)| process::find(program).is_none()).map(|&(_, package)| package).collect();
+    let missing = missing();
     if missing.is_empty() {
         return Ok(());
     }
@@ -38,7 +37,18 @@ pub(crate) fn ensure() -> Result<()> {
     if !is_root()? {
         bail!("tests need packages that only root can install; run:\n  sudo apt-get install --yes {packages}");
     }
-    step(&format!("apt-get install {packages}"), || install(&missing))
+    step(&format!("apt-get install {packages}"), || install(&missing))?;
+    let still = self::missing();
+    if !still.is_empty() {
+        bail!("apt-get installed {packages}, and yet the programs of {} are not there", still.join(" "));
+    }
+    Ok(())
+}
+
+/// The packages whose program is not found.
+fn missing() -> Vec<&'static str> {
+    let missing = PROGRAMS.iter().filter(|(program, _)| process::find(program).is_none());
+    missing.map(|&(_, package)| package).collect()
 }
 
 /// Whether this process may install packages and make namespaces.
