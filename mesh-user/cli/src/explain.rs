@@ -1,0 +1,78 @@
+//! `meshctl explain`: which stage, which entry, which verdict a packet would meet, from the daemon's own tables.
+
+use std::net::IpAddr;
+
+use clap::Args;
+use mesh_core::api::Explanation;
+
+use crate::{
+    Output,
+    client::Client,
+    exit::Failure,
+    status::json,
+    table::{cell, render},
+};
+
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// Address that the packet has as source where it enters
+    #[arg(value_name = "SRC")]
+    source: IpAddr,
+    /// Address that it is sent to
+    #[arg(value_name = "DST")]
+    destination: IpAddr,
+}
+
+pub(crate) fn run(client: &Client, arguments: &Arguments, output: Output) -> Result<String, Failure> {
+    let Arguments { source, destination } = arguments;
+    let explanation = client.get(&format!("/v1/explain?source={source}&destination={destination}"))?;
+    match output {
+        Output::Json => json(&explanation),
+        Output::Table => Ok(table(&explanation)),
+    }
+}
+
+fn table(explanation: &Explanation) -> String {
+    let rows: Vec<Vec<String>> = explanation
+        .stages
+        .iter()
+        .map(|stage| vec![stage.stage.clone(), cell(stage.entry.as_deref().unwrap_or("")), stage.outcome.clone()])
+        .collect();
+    let stages = render(&["STAGE", "ENTRY", "OUTCOME"], &rows);
+    format!("{} -> {}\n\n{stages}\nverdict: {}\n", explanation.source, explanation.destination, explanation.verdict)
+}
+
+#[cfg(test)]
+mod tests {
+    use mesh_core::api::Stage;
+
+    use super::*;
+
+    #[test]
+    fn stages_and_verdict_are_shown() {
+        let stage = |stage: &str, entry: Option<&str>, outcome: &str| Stage {
+            stage: stage.to_owned(),
+            entry: entry.map(str::to_owned),
+            outcome: outcome.to_owned(),
+        };
+        let explanation = Explanation {
+            source: "10.243.1.5".to_owned(),
+            destination: "10.71.2.7".to_owned(),
+            stages: vec![
+                stage("route", None, "into mesh-cl02"),
+                stage("shard", Some("10.71.0.0/16"), "destination becomes 10.243.2.7"),
+            ],
+            verdict: "accepted on cl02".to_owned(),
+        };
+        let expected = "\
+10.243.1.5 -> 10.71.2.7
+
+STAGE  ENTRY         OUTCOME
+route  -             into mesh-cl02
+shard  10.71.0.0/16  destination becomes 10.243.2.7
+
+verdict: accepted on cl02
+";
+        assert_eq!(table(&explanation), expected);
+    }
+}

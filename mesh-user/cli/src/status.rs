@@ -1,0 +1,221 @@
+//! `meshctl status`: what a node does, as tables or JSON, and its health checks.
+
+use clap::{Args, ValueEnum};
+use mesh_core::api::{Connection, Status};
+use serde::Serialize;
+
+use crate::{
+    Output,
+    client::Client,
+    exit::Failure,
+    table::{bytes, cell, render},
+};
+
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// Only whether the node is healthy: exit code 8 if it is not
+    #[arg(long, value_enum)]
+    check: Option<Check>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Check {
+    /// The daemon works on its control loop
+    Live,
+    /// All that is wanted is in force
+    Ready,
+    /// The first plan is in force
+    Startup,
+}
+
+pub(crate) fn run(client: &Client, arguments: &Arguments, output: Output) -> Result<String, Failure> {
+    if let Some(check) = arguments.check {
+        let check = match check {
+            Check::Live => "live",
+            Check::Ready => "ready",
+            Check::Startup => "startup",
+        };
+        let answer: String = client.get(&format!("/v1/health/{check}"))?;
+        return match output {
+            Output::Json => json(&answer),
+            Output::Table => Ok(format!("{answer}\n")),
+        };
+    }
+    let status: Status = client.get("/v1/status")?;
+    match output {
+        Output::Json => json(&status),
+        Output::Table => Ok(tables(&status)),
+    }
+}
+
+pub(crate) fn json<T: Serialize>(value: &T) -> Result<String, Failure> {
+    let text = serde_json::to_string_pretty(value);
+    text.map(|text| text + "\n").map_err(|error| Failure::unexpected(format!("cannot write JSON: {error}")))
+}
+
+fn tables(status: &Status) -> String {
+    let node = format!("cluster {}, meshd {}, public key {}\n", status.cluster, status.version, status.public_key);
+    let mut parts = vec![node, interfaces(status), connections(status), remaps(status), drops(status)];
+    parts.push(list("PROBLEMS", &status.problems));
+    parts.push(list("NOTICES", &status.notices));
+    parts.retain(|part| !part.is_empty());
+    parts.join("\n")
+}
+
+fn interfaces(status: &Status) -> String {
+    let row = |interface: &mesh_core::api::Interface| {
+        vec![
+            interface.name.clone(),
+            interface.role.clone(),
+            interface.hook.clone(),
+            interface.wanted.clone(),
+            interface.packets.to_string(),
+            bytes(interface.bytes),
+            cell(&interface.why),
+        ]
+    };
+    let rows: Vec<_> = status.interfaces.iter().map(row).collect();
+    table(&["INTERFACE", "ROLE", "HOOK", "WANTED", "PACKETS", "BYTES", "WHY"], &rows)
+}
+
+fn connections(status: &Status) -> String {
+    let header =
+        ["CONNECTION", "REMOTE", "KIND", "STATE", "LATENCY", "RECEIVED", "SENT", "HANDSHAKE", "ENDPOINT", "DETAIL"];
+    let row = |connection: &Connection| {
+        vec![
+            connection.name.clone(),
+            connection.remote.clone(),
+            connection.kind.clone(),
+            format!("{:?}", connection.state),
+            connection.latency_us.map_or("-".to_owned(), latency),
+            traffic(connection.rx_packets, connection.rx_bytes),
+            traffic(connection.tx_packets, connection.tx_bytes),
+            connection.handshake_age_s.map_or("-".to_owned(), |age| format!("{age} s ago")),
+            cell(connection.endpoint.as_deref().unwrap_or("")),
+            cell(&connection.detail),
+        ]
+    };
+    let rows: Vec<_> = status.connections.iter().map(row).collect();
+    table(&header, &rows)
+}
+
+fn remaps(status: &Status) -> String {
+    let row = |remap: &mesh_core::api::Remap| {
+        vec![
+            cell(&remap.connection),
+            remap.real.clone(),
+            remap.presented.clone(),
+            remap.packets.to_string(),
+            bytes(remap.bytes),
+        ]
+    };
+    let rows: Vec<_> = status.remaps.iter().map(row).collect();
+    table(&["REMAP OF", "REAL", "PRESENTED", "PACKETS", "BYTES"], &rows)
+}
+
+fn drops(status: &Status) -> String {
+    let rows: Vec<_> = status.drops.iter().map(|(reason, packets)| vec![reason.clone(), packets.to_string()]).collect();
+    table(&["DROPPED BECAUSE", "PACKETS"], &rows)
+}
+
+/// A table without rows is left out.
+fn table(header: &[&str], rows: &[Vec<String>]) -> String {
+    if rows.is_empty() { String::new() } else { render(header, rows) }
+}
+
+fn list(header: &str, lines: &[String]) -> String {
+    if lines.is_empty() {
+        return String::new();
+    }
+    let lines: String = lines.iter().map(|line| format!("- {line}\n")).collect();
+    format!("{header}\n{lines}")
+}
+
+fn traffic(packets: u64, count: u64) -> String {
+    format!("{packets} / {}", bytes(count))
+}
+
+fn latency(micros: u64) -> String {
+    if micros < 1_000 { format!("{micros} us") } else { format!("{:.1} ms", micros as f64 / 1e3) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use mesh_core::api::{ConnectionState, Interface, Remap};
+
+    use super::*;
+
+    fn example() -> Status {
+        Status {
+            version: "0.1.0".to_owned(),
+            cluster: "cl01".to_owned(),
+            public_key: "q8Zz=".to_owned(),
+            interfaces: vec![Interface {
+                name: "pods0".to_owned(),
+                role: "workload".to_owned(),
+                wanted: "auto".to_owned(),
+                hook: "tcx".to_owned(),
+                why: "veth".to_owned(),
+                packets: 12,
+                bytes: 3_400,
+            }],
+            connections: vec![Connection {
+                name: "default/client".to_owned(),
+                remote: "cl02".to_owned(),
+                kind: "Client".to_owned(),
+                state: ConnectionState::Connected,
+                latency_us: Some(1_250),
+                detail: String::new(),
+                device: Some("mesh-cl02".to_owned()),
+                endpoint: Some("172.19.0.8:51840".to_owned()),
+                listen_port: Some(51_840),
+                handshake_age_s: Some(7),
+                rx_bytes: 1_000_000,
+                tx_bytes: 10,
+                rx_packets: 1_000,
+                tx_packets: 1,
+            }],
+            remaps: vec![Remap {
+                connection: "default/client".to_owned(),
+                real: "10.243.0.0/16".to_owned(),
+                presented: "10.71.0.0/16".to_owned(),
+                packets: 5,
+                bytes: 500,
+            }],
+            drops: BTreeMap::from([("spoofed-source".to_owned(), 3)]),
+            problems: vec!["a.yaml:3: wrong".to_owned()],
+            notices: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_status_reads_like_this() {
+        let expected = "\
+cluster cl01, meshd 0.1.0, public key q8Zz=
+
+INTERFACE  ROLE      HOOK  WANTED  PACKETS  BYTES   WHY
+pods0      workload  tcx   auto    12       3.4 kB  veth
+
+CONNECTION      REMOTE  KIND    STATE      LATENCY  RECEIVED       SENT      HANDSHAKE  ENDPOINT          DETAIL
+default/client  cl02    Client  Connected  1.2 ms   1000 / 1.0 MB  1 / 10 B  7 s ago    172.19.0.8:51840  -
+
+REMAP OF        REAL           PRESENTED     PACKETS  BYTES
+default/client  10.243.0.0/16  10.71.0.0/16  5        500 B
+
+DROPPED BECAUSE  PACKETS
+spoofed-source   3
+
+PROBLEMS
+- a.yaml:3: wrong
+";
+        assert_eq!(tables(&example()), expected);
+    }
+
+    #[test]
+    fn json_is_what_the_daemon_said() {
+        let text = json(&example()).unwrap();
+        assert_eq!(serde_json::from_str::<Status>(&text).unwrap(), example());
+    }
+}
