@@ -15,6 +15,13 @@ pub(crate) struct Arguments {
     debug: bool,
 }
 
+impl Arguments {
+    /// What is measured and shown.
+    pub(crate) fn optimised() -> Self {
+        Self { debug: false }
+    }
+}
+
 pub(crate) fn run(place: &Place, arguments: &Arguments) -> Result<()> {
     setup::ensure(place, Purpose::Build)?;
     let mut cargo = place.cargo();

@@ -7,6 +7,7 @@ mod build;
 mod check;
 mod place;
 mod process;
+mod run;
 mod setup;
 mod test;
 mod tidy;
@@ -32,6 +33,8 @@ enum Verb {
     Setup(setup::Arguments),
     /// Builds meshd, with its BPF programs, and meshctl
     Build(build::Arguments),
+    /// Lays out two clusters with the same pod CIDR in network namespaces and lets them talk
+    Run(run::Arguments),
     /// Runs all tests, as root
     Test(test::Arguments),
     /// Checks formatting, lints for host and BPF, documentation, and what `tidy` checks
@@ -51,6 +54,7 @@ fn main() -> Result<ExitCode> {
     match arguments.verb {
         Verb::Setup(arguments) => done(setup::run(&place, &arguments)),
         Verb::Build(arguments) => done(build::run(&place, &arguments)),
+        Verb::Run(arguments) => run::run(&place, &arguments),
         Verb::Test(arguments) => test::run(&place, &arguments),
         Verb::Check => check::run(&place),
         Verb::Bench(arguments) => bench::run(&place, &arguments),

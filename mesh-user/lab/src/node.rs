@@ -4,6 +4,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
+    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
@@ -34,8 +35,17 @@ impl Programs {
         Ok(programs)
     }
 
-    /// Beside a program that cargo built: `env!("CARGO_BIN_EXE_meshd")` in tests.
+    /// For tests: beside a program that cargo built for this test, `env!("CARGO_BIN_EXE_...")`. cargo builds no programs of
+    /// other packages for a test, so this does.
     pub fn beside(program: &str) -> Result<Programs> {
+        static BUILT: Mutex<bool> = Mutex::new(false);
+        let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*built {
+            let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+            cargo.args(["build", "--quiet", "--package", "meshd", "--package", "meshctl"]);
+            process::output(&mut cargo, Duration::from_secs(600))?;
+            *built = true;
+        }
         let directory = Path::new(program).parent().with_context(|| format!("{program} is in no directory"))?;
         Programs::in_directory(directory)
     }
@@ -84,6 +94,11 @@ impl Node {
 
     pub fn pins(&self) -> &Path {
         &self.pins
+    }
+
+    /// The command line that talks to this node.
+    pub fn program(&self) -> &Path {
+        &self.programs.meshctl
     }
 
     pub fn socket(&self) -> PathBuf {

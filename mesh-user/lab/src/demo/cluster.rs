@@ -94,6 +94,10 @@ fn connect_host(inner: Port, outer: Port, number: u8, site: &Site) -> Result<()>
         let own = site::host_addresses(number, v6);
         link::address(outer, &[&format!("{}/{}", own.gateway, own.length)])?;
         link::address(inner, &[&format!("{}/{}", own.host, own.length)])?;
+        if v6 {
+            // IPv4 takes a local route for an address to bind to, IPv6 only an assigned address or this.
+            inner.namespace.sysctl("net/ipv6/ip_nonlocal_bind", "1")?;
+        }
         let pods = format!("{}/{}", own.pods, own.pods_length);
         let family = if v6 { "-6" } else { "-4" };
         // The whole range is local to the host: any pod of it can be dialled and can dial.

@@ -3,10 +3,12 @@
 pub mod check;
 mod cluster;
 mod network;
+pub mod show;
 mod site;
 
 pub use cluster::{Cables, Cluster};
 pub use network::{Direction, Network};
+pub use show::Scene;
 pub use site::{Connection, Site};
 
 /// MTU of a tunnel, as manifests have it by default.
@@ -15,6 +17,13 @@ pub const TUNNEL_MTU: u16 = 1_340;
 pub const DIRECT_MTU: u16 = 1_400;
 /// MTU of the underlay of the WireGuard scene.
 pub const UNDERLAY_MTU: u16 = 1_500;
+
+/// What `cargo xtask run` shows.
+pub const SCENES: &[Scene] = &[Scene {
+    name: "wireguard",
+    about: "two clusters with the same pod CIDR, encrypted through a tunnel",
+    lay_out: wireguard_pair,
+}];
 
 use anyhow::Result;
 
