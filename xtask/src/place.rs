@@ -31,10 +31,11 @@ impl Place {
         Ok(Self { workspace, target_dir, tools })
     }
 
-    /// The cargo that runs us, in this workspace. Build scripts below it look for the tools where we do.
+    /// The cargo that runs us, in this workspace. It gets no environment of its own: build scripts would run again when a
+    /// person types plain `cargo` in between.
     pub(crate) fn cargo(&self) -> Command {
         let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        command.current_dir(&self.workspace).env("MESH_TOOLS", self.tools.dir());
+        command.current_dir(&self.workspace);
         command
     }
 }

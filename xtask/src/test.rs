@@ -32,7 +32,7 @@ pub(crate) fn run(place: &Place, arguments: &Arguments) -> Result<ExitCode> {
     setup::ensure(place, Purpose::Test)?;
 
     // Tests start both programs; cargo builds a program for the tests of its own package only.
-    process::run(place.cargo().args(["build", "--package", "meshd", "--package", "meshctl"]))?;
+    process::run(place.cargo().args(["build", "--workspace", "--exclude", "mesh-ebpf", "--bins"]))?;
 
     let mut cargo = place.cargo();
     cargo.args(["test", "--no-fail-fast"]);
