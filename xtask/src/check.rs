@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Result, anyhow};
 
 use crate::{
-    bpf_build,
+    bpf_build, licences,
     place::Place,
     process,
     setup::{self, Purpose},
@@ -18,11 +18,12 @@ use crate::{
 
 type Step = fn(&Place) -> Result<()>;
 
-const STEPS: [(&str, Step); 5] = [
+const STEPS: [(&str, Step); 6] = [
     ("formatting", formatting),
     ("lints, host", host_lints),
     ("lints, BPF", bpf_lints),
     ("documentation", documentation),
+    ("licences", licences::check),
     ("tidy", tidy::check),
 ];
 

@@ -5,6 +5,7 @@ mod bpf;
 mod bpf_build;
 mod build;
 mod check;
+mod licences;
 mod place;
 mod process;
 mod run;
@@ -37,7 +38,7 @@ enum Verb {
     Run(run::Arguments),
     /// Runs all tests, as root
     Test(test::Arguments),
-    /// Checks formatting, lints for host and BPF, documentation, and what `tidy` checks
+    /// Checks formatting, lints for host and BPF, documentation, licences, and what `tidy` checks
     Check,
     /// Runs a bench, with optimisation
     Bench(bench::Arguments),
