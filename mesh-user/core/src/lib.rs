@@ -6,7 +6,9 @@
 // A test has no other way to get its first instant.
 #![cfg_attr(test, allow(clippy::disallowed_methods))]
 
+pub mod allocate;
 pub mod api;
+pub mod model;
 pub mod plan;
 pub mod probe;
 pub mod reconcile;

@@ -2,7 +2,13 @@
 //!
 //! The same types describe what was found ([`crate::reconcile::Observed`]), so that a diff of the two is the work to do.
 
+mod compile;
+pub(crate) mod display;
+mod kernel;
+mod names;
 pub mod slots;
+mod table;
+mod tunnels;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,8 +22,17 @@ use mesh_common::{
 };
 use serde::{Deserialize, Serialize};
 
+pub use compile::plan;
+pub use tunnels::device_name;
+
 /// Protocol number of every route, rule and neighbour that is ours (`/etc/iproute2/rt_protos`).
 pub const ROUTE_PROTOCOL: u8 = 177;
+/// What the names of our tunnel devices begin with.
+pub const DEVICE_PREFIX: &str = "mesh-";
+/// Metric of the routes of presented prefixes.
+pub const ROUTE_METRIC: u32 = 100;
+/// Metric of the `unreachable` routes behind them: whatever else the host routes there wins, the default route does not.
+pub const UNREACHABLE_METRIC: u32 = 4_278_198_272;
 /// UDP port of the probe responder on the gateway address, as in Liqo.
 pub const PROBE_PORT: u16 = 12_345;
 
@@ -41,6 +56,13 @@ pub struct Plan {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct DeviceName(pub String);
 
+/// What is found on this node and not ours to change.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeFacts {
+    /// Interfaces with their addresses, host bits included. Devices that are ours may be among them.
+    pub interfaces: BTreeMap<DeviceName, Vec<IpNet>>,
+}
+
 /// One connection to one remote cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Connection {
@@ -60,16 +82,24 @@ pub struct Probe {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Transport {
-    WireguardServer { device: DeviceName },
-    WireguardClient { device: DeviceName },
-    Direct { next_hop: IpAddr },
+    WireguardServer {
+        device: DeviceName,
+    },
+    WireguardClient {
+        device: DeviceName,
+    },
+    /// At most one next hop of each family; packets of the remote enter by `device` only.
+    Direct {
+        next_hops: Vec<IpAddr>,
+        device: DeviceName,
+    },
 }
 
 /// One WireGuard device: a TUN interface, a UDP socket and its peers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tunnel {
     pub mtu: u16,
-    /// 0: any free port.
+    /// 0: any free port, as a client has it.
     pub listen_port: u16,
     /// Host addresses of the device: the gateway addresses.
     pub addresses: BTreeSet<IpNet>,
@@ -106,7 +136,7 @@ pub struct Remap {
 }
 
 /// Which program runs on an interface, and where.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attachment {
     pub role: InterfaceRole,
     pub hook: HookChoice,
@@ -173,6 +203,12 @@ pub enum SysctlKey {
 
 impl std::fmt::Debug for PublicKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&base64::Engine::encode(&base64::engine::general_purpose::STANDARD, self.0))
+        std::fmt::Display::fmt(self, f)
+    }
+}
+
+impl std::fmt::Display for DeviceName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
     }
 }

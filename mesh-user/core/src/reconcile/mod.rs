@@ -1,5 +1,9 @@
 //! From what is to what shall be: the ordered steps between the two.
 
+mod display;
+mod order;
+mod record;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
@@ -12,6 +16,8 @@ use crate::plan::{
     Attachment, Connection, DeviceAddress, DeviceName, Neighbour, Peer, PublicKey, Remap, Route, Sysctl, TableEntry,
     Tunnel,
 };
+
+pub use order::steps;
 
 /// What was found that is ours, in the words of the plan. What cannot be read back is what was applied last.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,6 +38,7 @@ pub struct Observed {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     SetNode(Node),
+    /// Device and socket with MTU and port; the addresses and peers named here come by steps of their own.
     CreateTunnel(DeviceName, Tunnel),
     SetMtu(DeviceName, u16),
     SetListenPort(DeviceName, u16),
@@ -45,6 +52,7 @@ pub enum Step {
     RemovePeer(DeviceName, PublicKey),
     AddAddress(DeviceAddress),
     RemoveAddress(DeviceAddress),
+    /// Takes the place of a route with the same destination and metric.
     AddRoute(Route),
     RemoveRoute(Route),
     AddNeighbour(Neighbour),
@@ -57,6 +65,7 @@ pub enum Step {
     RemoveEntry(IpNet),
     Attach(DeviceName, Attachment),
     Detach(DeviceName),
+    /// Takes the place of what the number stood for.
     AddConnection(ConnectionId, Connection),
     RemoveConnection(ConnectionId),
     /// Every shard passed a turn: what it read before is out of use, so that an index can be given out again.

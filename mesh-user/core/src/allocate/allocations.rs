@@ -1,0 +1,89 @@
+//! What was given out, kept over restarts and reconnects: the state that `plan` takes and returns.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::model::ClusterId;
+
+/// What this node gave out. A remote keeps its share while its Configuration exists; without it all is free again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Allocations {
+    /// Our own external and internal prefixes: the wish and what it became.
+    #[serde(default)]
+    pub own: BTreeMap<IpNet, IpNet>,
+    #[serde(default)]
+    pub remotes: BTreeMap<ClusterId, Share>,
+    #[serde(default)]
+    pub remaps: Vec<NumberedRemap>,
+}
+
+/// The share of one remote cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Share {
+    /// [`mesh_common::ids::ConnectionId`].
+    pub connection: u16,
+    /// Real prefix and what this cluster chose to call it.
+    pub presented: BTreeMap<IpNet, IpNet>,
+}
+
+/// What a [`mesh_common::ids::RemapId`] stands for; `remote` is absent for our own prefixes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct NumberedRemap {
+    pub id: u16,
+    pub remote: Option<ClusterId>,
+    pub real: IpNet,
+    pub presented: IpNet,
+}
+
+/// Gives out numbers from 1 that were used neither before nor now, so that no number changes its meaning at once.
+#[derive(Debug, Default)]
+pub(crate) struct Numbers {
+    used: BTreeSet<u16>,
+}
+
+impl Numbers {
+    pub(crate) fn avoiding(used: impl IntoIterator<Item = u16>) -> Self {
+        Numbers { used: used.into_iter().collect() }
+    }
+
+    /// The least number that is free; `None` after 65,535 of them.
+    pub(crate) fn take(&mut self) -> Option<u16> {
+        let free = (1..=u16::MAX).find(|number| !self.used.contains(number))?;
+        self.used.insert(free);
+        Some(free)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn survives_being_written_down() {
+        let net = |text: &str| text.parse::<IpNet>().unwrap();
+        let remote: ClusterId = "cl02".parse().unwrap();
+        let presented = BTreeMap::from([(net("10.243.0.0/16"), net("10.71.0.0/16"))]);
+        let remap = NumberedRemap {
+            id: 1,
+            remote: Some(remote.clone()),
+            real: net("10.243.0.0/16"),
+            presented: net("10.71.0.0/16"),
+        };
+        let state = Allocations {
+            own: BTreeMap::from([(net("10.70.0.0/16"), net("10.70.0.0/16"))]),
+            remotes: BTreeMap::from([(remote, Share { connection: 1, presented })]),
+            remaps: vec![remap],
+        };
+        let text = serde_json::to_string(&state).unwrap();
+        assert_eq!(serde_json::from_str::<Allocations>(&text).unwrap(), state);
+    }
+
+    #[test]
+    fn numbers_are_not_given_twice() {
+        let mut numbers = Numbers::avoiding([1, 3]);
+        assert_eq!([numbers.take(), numbers.take(), numbers.take()], [Some(2), Some(4), Some(5)]);
+        assert_eq!(Numbers::avoiding(1..=u16::MAX).take(), None);
+    }
+}

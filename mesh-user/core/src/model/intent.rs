@@ -1,0 +1,278 @@
+//! All that the operator says, taken together: what one document cannot know of another.
+
+use std::collections::BTreeMap;
+
+use super::{
+    cluster::Cluster,
+    cluster_id::ClusterId,
+    configuration::{Configuration, Prefixes},
+    document::{Document, Place},
+    gateway::Gateway,
+    gateway_client::GatewayClient,
+    gateway_server::GatewayServer,
+    prefix,
+    problem::Problems,
+    public_key::RemoteKey,
+    settings::Settings,
+};
+use crate::plan::{Attachment, DeviceName, PublicKey};
+
+/// Settings and manifests as they were read.
+#[derive(Clone, Debug)]
+pub struct Intent {
+    pub settings: Settings,
+    /// The public half of this node's key.
+    pub own_key: PublicKey,
+    pub manifests: Vec<Manifest>,
+}
+
+/// The text of one manifest file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Manifest {
+    pub file: String,
+    pub text: String,
+}
+
+/// An intent without contradictions in itself. Whether it fits this node and what was given out before, `plan` tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ValidIntent {
+    pub settings_file: String,
+    pub cluster: Cluster,
+    pub interfaces: BTreeMap<DeviceName, Attachment>,
+    /// What the whole mesh calls us, index-aligned with pod and external CIDRs.
+    pub presented: Option<Prefixes>,
+    /// Remote clusters with a Configuration.
+    pub remotes: BTreeMap<ClusterId, Remote>,
+    /// What waits for something, one line each.
+    pub notices: Vec<String>,
+}
+
+/// One remote cluster. Without gateway or key its connection waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remote {
+    pub configuration: Configuration,
+    pub gateway: Option<Gateway>,
+    pub key: Option<PublicKey>,
+}
+
+/// The objects by remote cluster, each with its place.
+#[derive(Default)]
+struct Objects {
+    configurations: BTreeMap<ClusterId, Configuration>,
+    gateways: BTreeMap<ClusterId, Gateway>,
+    keys: BTreeMap<ClusterId, RemoteKey>,
+    problems: Problems,
+}
+
+impl Intent {
+    /// The valid intent, or every problem that can be told without the kernel.
+    pub fn validate(&self) -> Result<ValidIntent, Problems> {
+        let mut objects = Objects::default();
+        for manifest in &self.manifests {
+            match Document::read_all(&manifest.file, &manifest.text) {
+                Ok(documents) => documents.iter().for_each(|document| objects.take(document)),
+                Err(problems) => objects.problems.0.extend(problems.0),
+            }
+        }
+        objects.check_remote_ids(&self.settings.cluster.id);
+        objects.check_keys(self.own_key);
+        objects.check_ports();
+        objects.check_gateways();
+        let presented = objects.own_presented(&self.settings.cluster);
+        objects.check_presented(&self.settings.cluster, presented.as_ref());
+        let notices = objects.notices();
+        let Objects { configurations, mut gateways, mut keys, problems } = objects;
+        let remote = |(id, configuration)| {
+            let (gateway, key) = (gateways.remove(&id), keys.remove(&id).map(|key| key.key));
+            (id, Remote { configuration, gateway, key })
+        };
+        let remotes = configurations.into_iter().map(remote).collect();
+        problems.or(ValidIntent {
+            settings_file: self.settings.file.clone(),
+            cluster: self.settings.cluster.clone(),
+            interfaces: self.settings.interfaces.clone(),
+            presented,
+            remotes,
+            notices,
+        })
+    }
+}
+
+impl Remote {
+    /// All that a connection needs is there.
+    pub fn is_complete(&self) -> bool {
+        self.gateway.as_ref().is_some_and(|gateway| gateway.is_direct() || self.key.is_some())
+    }
+}
+
+impl Objects {
+    fn take(&mut self, document: &Document) {
+        let remote = document.remote.clone();
+        let problems = &mut self.problems;
+        let twin = match document.kind.as_str() {
+            "Configuration" => Configuration::read(document, problems)
+                .and_then(|new| insert(&mut self.configurations, remote, new).map(|old| old.place)),
+            "GatewayServer" => GatewayServer::read(document, problems).and_then(|new| {
+                insert(&mut self.gateways, remote, Gateway::Server(new)).map(|old| old.place().clone())
+            }),
+            "GatewayClient" => GatewayClient::read(document, problems).and_then(|new| {
+                insert(&mut self.gateways, remote, Gateway::Client(new)).map(|old| old.place().clone())
+            }),
+            _ => RemoteKey::read(document, problems)
+                .and_then(|new| insert(&mut self.keys, remote, new).map(|old| old.place)),
+        };
+        if let Some(twin) = twin {
+            let message = format!("{} already has {twin}", document.remote);
+            let hint = if document.kind.starts_with("Gateway") {
+                "keep one gateway for each remote cluster, server or client"
+            } else {
+                "keep one of them"
+            };
+            self.problems.0.push(document.place.problem("", message, hint));
+        }
+    }
+
+    fn check_remote_ids(&mut self, own: &ClusterId) {
+        let places = (self.configurations.get(own).map(|object| &object.place).into_iter())
+            .chain(self.gateways.get(own).map(Gateway::place))
+            .chain(self.keys.get(own).map(|object| &object.place));
+        let hint = "this manifest is for the other side: give the id of the remote cluster, or apply it there";
+        let problem = |place: &Place| place.problem("metadata.labels", format!("{own} is this cluster itself"), hint);
+        self.problems.0.extend(places.map(problem));
+    }
+
+    fn check_keys(&mut self, own: PublicKey) {
+        let mut seen: BTreeMap<PublicKey, &Place> = BTreeMap::new();
+        for remote in self.keys.values() {
+            let hint = "take the output of 'meshctl generate publickey' on the remote cluster";
+            if remote.key == own {
+                let message = format!("{} is our own key", remote.key);
+                self.problems.0.push(remote.place.problem("spec.publicKey", message, hint));
+            }
+            if let Some(other) = seen.insert(remote.key, &remote.place) {
+                let message = format!("the same key as {other}");
+                self.problems.0.push(remote.place.problem("spec.publicKey", message, hint));
+            }
+        }
+    }
+
+    fn check_ports(&mut self) {
+        let mut seen: BTreeMap<u16, &Place> = BTreeMap::new();
+        let servers = self.gateways.values().filter_map(|gateway| match gateway {
+            Gateway::Server(server) => Some(server),
+            Gateway::Client(_) => None,
+        });
+        for server in servers {
+            if let Some(other) = seen.insert(server.listen_port, &server.place) {
+                let message = format!("port {} is taken by {other}", server.listen_port);
+                let hint = "give each gateway server a port of its own";
+                self.problems.0.push(server.place.problem("spec.endpoint", message, hint));
+            }
+        }
+    }
+
+    fn check_gateways(&mut self) {
+        for (id, gateway) in &self.gateways {
+            let Some(configuration) = self.configurations.get(id) else { continue };
+            if let Some(message) = gateway.mtu_too_small(configuration.real.has_v6()) {
+                self.problems.0.push(gateway.place().problem("spec.mtu", message, "give at least 1280 on both sides"));
+            }
+            if gateway.is_direct() && configuration.presented.is_none() {
+                let message = "'direct' needs mesh-wide presented prefixes: nothing else says who sent a packet";
+                let hint = format!("give spec.local.presented and spec.remote.presented in {}", configuration.place);
+                self.problems.0.push(gateway.place().problem("spec.clientTemplateRef.name", message, hint));
+            }
+        }
+    }
+
+    /// The one set of names that all Configurations agree on for us.
+    fn own_presented(&mut self, cluster: &Cluster) -> Option<Prefixes> {
+        let real = Prefixes { pod: cluster.pod.clone(), external: cluster.external.cidrs.clone() };
+        let mut first: Option<(&Prefixes, &Place)> = None;
+        for configuration in self.configurations.values() {
+            if let Some(local) = configuration.local.as_ref().filter(|local| local.pod != real.pod) {
+                let message = format!("{} is not our pod CIDR {}", join(&local.pod), join(&real.pod));
+                let hint = "remove it, or correct cidr.pod in the settings";
+                self.problems.0.push(configuration.place.problem("spec.local.cidr.pod", message, hint));
+            }
+            let Some(wide) = &configuration.presented else { continue };
+            if let Some((field, message)) = wide.local.misaligned(&real) {
+                let path = format!("spec.local.presented.{field}");
+                let problem = configuration.place.problem(&path, message, "give one of the same length for each");
+                self.problems.0.push(problem);
+            }
+            match first {
+                None => first = Some((&wide.local, &configuration.place)),
+                Some((other, place)) if *other != wide.local => {
+                    let message = format!("differs from {place}");
+                    let hint = "a cluster has the same mesh-wide prefixes towards all";
+                    self.problems.0.push(configuration.place.problem("spec.local.presented", message, hint));
+                }
+                Some(_) => {}
+            }
+        }
+        first.map(|(prefixes, _)| prefixes.clone())
+    }
+
+    /// Names that the operator gave must be free: of our own prefixes, and of each other.
+    fn check_presented(&mut self, cluster: &Cluster, own: Option<&Prefixes>) {
+        let mut taken: Vec<(String, ipnet::IpNet)> = Vec::new();
+        let ours = [("pod", &cluster.pod), ("service", &cluster.service), ("external", &cluster.external.cidrs)];
+        for (name, nets) in ours.into_iter().chain([("internal", &cluster.internal.cidrs)]) {
+            taken.extend(nets.iter().map(|net| (format!("our own {name} CIDR"), *net)));
+        }
+        let real: Vec<_> = cluster.pod.iter().chain(&cluster.external.cidrs).collect();
+        for (index, net) in own.into_iter().flat_map(Prefixes::iter).enumerate() {
+            // A prefix that is unique anyway may be presented as itself.
+            let clash = taken.iter().find(|(_, other)| prefix::overlap(net, other) && Some(&net) != real.get(index));
+            if let (Some((name, other)), Some(configuration)) =
+                (clash, self.configurations.values().find(|c| c.presented.is_some()))
+            {
+                let message = format!("{net} overlaps {name} {other}");
+                let problem =
+                    configuration.place.problem("spec.local.presented", message, "give a prefix that is free");
+                self.problems.0.push(problem);
+            }
+        }
+        taken.extend(own.into_iter().flat_map(Prefixes::iter).map(|net| ("our own presented prefix".to_owned(), *net)));
+        for configuration in self.configurations.values() {
+            let Some(wide) = &configuration.presented else { continue };
+            for net in wide.remote.iter() {
+                if let Some((name, other)) = taken.iter().find(|(_, other)| prefix::overlap(net, other)) {
+                    let message = format!("{net} overlaps {name} {other}");
+                    let hint = "give each cluster a mesh-wide prefix of its own";
+                    self.problems.0.push(configuration.place.problem("spec.remote.presented", message, hint));
+                }
+            }
+            let name = format!("the presented prefix of {}", configuration.remote);
+            taken.extend(wide.remote.iter().map(|net| (name.clone(), *net)));
+        }
+    }
+
+    fn notices(&self) -> Vec<String> {
+        let mut notices = Vec::new();
+        for (id, gateway) in &self.gateways {
+            if !self.configurations.contains_key(id) {
+                notices.push(format!("{}: waits for the Configuration of {id}", gateway.place()));
+            }
+            if !gateway.is_direct() && !self.keys.contains_key(id) {
+                notices.push(format!("{}: waits for the PublicKey of {id}", gateway.place()));
+            }
+        }
+        let idle = self.configurations.values().filter(|object| !self.gateways.contains_key(&object.remote));
+        notices
+            .extend(idle.map(|object| format!("{}: no gateway for {}, so no connection", object.place, object.remote)));
+        notices
+    }
+}
+
+/// Keeps the first; the twin that was there before, if any.
+fn insert<T: Clone>(objects: &mut BTreeMap<ClusterId, T>, id: ClusterId, object: T) -> Option<T> {
+    let twin = objects.get(&id).cloned();
+    objects.entry(id).or_insert(object);
+    twin
+}
+
+fn join(nets: &[ipnet::IpNet]) -> String {
+    nets.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,36 @@
+//! What the operator says: the settings of this node and the manifests, one noun per file with its rules beside it.
+//!
+//! `Intent` (texts) becomes [`ValidIntent`] or *all* of its [`Problems`]. What the kernel shall hold lives in
+//! [`crate::plan`].
+
+mod cluster;
+mod cluster_id;
+mod configuration;
+mod document;
+#[cfg(test)]
+pub(crate) mod fixtures;
+mod gateway;
+mod gateway_client;
+mod gateway_server;
+mod intent;
+mod prefix;
+mod problem;
+mod public_key;
+mod settings;
+mod tree;
+
+pub use cluster::{Cluster, Wish};
+pub use cluster_id::{ClusterId, NotAClusterId};
+pub use configuration::{Configuration, MeshWide, Prefixes};
+pub use document::{API_VERSION, Place, REMOTE_LABEL};
+pub use gateway::Gateway;
+pub use gateway_client::{GatewayClient, Reach};
+pub use gateway_server::{DEFAULT_PORT, GatewayServer};
+pub use intent::{Intent, Manifest, Remote, ValidIntent};
+pub use prefix::parse_cidr;
+pub use problem::{ObjectName, Problem, Problems};
+pub use public_key::{NotAPublicKey, RemoteKey};
+pub use settings::{Directories, Settings};
+
+/// MTU of a tunnel device unless its gateway object says otherwise; bytes, equal on both sides.
+pub const DEFAULT_MTU: u16 = 1_340;

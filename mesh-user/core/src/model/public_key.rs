@@ -1,0 +1,101 @@
+//! The WireGuard public key of a remote cluster's gateway, and which bytes are none.
+
+use std::{fmt, str::FromStr};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+
+use super::{
+    document::{Document, Place},
+    problem::Problems,
+};
+use crate::plan::PublicKey;
+
+/// A `PublicKey` manifest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RemoteKey {
+    pub place: Place,
+    pub key: PublicKey,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotAPublicKey {
+    #[error("not base64 of 32 bytes")]
+    Encoding,
+    #[error("a key of low order: it would make every session readable")]
+    LowOrder,
+}
+
+/// The points of low order on Curve25519, u-coordinates little-endian (RFC 7748, section 6.1; cr.yp.to/ecdh.html),
+/// with the values above the prime that stand for the same points.
+const LOW_ORDER: [&str; 7] = [
+    "0000000000000000000000000000000000000000000000000000000000000000",
+    "0100000000000000000000000000000000000000000000000000000000000000",
+    "e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800",
+    "5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157",
+    "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+];
+
+impl RemoteKey {
+    pub(crate) fn read(document: &Document, problems: &mut Problems) -> Option<RemoteKey> {
+        document.spec(problems, |spec| {
+            let hint = "take the output of 'meshctl generate publickey' on the remote cluster";
+            let Some(text) = spec.text("publicKey") else {
+                if spec.is_absent("publicKey") {
+                    spec.report("publicKey", "missing", hint);
+                }
+                return None;
+            };
+            match text.parse() {
+                Ok(key) => Some(RemoteKey { place: document.place.clone(), key }),
+                Err(error) => {
+                    spec.report("publicKey", format!("{text:?} is {error}"), hint);
+                    None
+                }
+            }
+        })
+    }
+}
+
+impl FromStr for PublicKey {
+    type Err = NotAPublicKey;
+
+    fn from_str(text: &str) -> Result<Self, NotAPublicKey> {
+        let bytes = STANDARD.decode(text.trim()).map_err(|_| NotAPublicKey::Encoding)?;
+        let key: [u8; 32] = bytes.try_into().map_err(|_| NotAPublicKey::Encoding)?;
+        // The top bit is not part of the coordinate.
+        let mut masked = key;
+        masked[31] &= 0x7f;
+        let hex: String = masked.iter().map(|byte| format!("{byte:02x}")).collect();
+        if LOW_ORDER.contains(&hex.as_str()) { Err(NotAPublicKey::LowOrder) } else { Ok(PublicKey(key)) }
+    }
+}
+
+impl fmt::Display for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&STANDARD.encode(self.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn low_order_and_short_keys_are_refused() {
+        let mut one = [0; 32];
+        one[0] = 1;
+        let mut zero_with_top_bit = [0; 32];
+        zero_with_top_bit[31] = 0x80;
+        for bytes in [[0; 32], one, zero_with_top_bit, [0xff; 32].map(|byte: u8| byte)] {
+            let masked_is_p_or_more = bytes == [0xff; 32];
+            let parsed = STANDARD.encode(bytes).parse::<PublicKey>();
+            // 2^255 - 1 is 18 more than the prime: an ordinary point.
+            assert_eq!(parsed.is_err(), !masked_is_p_or_more, "{bytes:?}");
+        }
+        assert_eq!(STANDARD.encode([7; 31]).parse::<PublicKey>(), Err(NotAPublicKey::Encoding));
+        let text = STANDARD.encode([7; 32]);
+        assert_eq!(text.parse::<PublicKey>().unwrap().to_string(), text);
+    }
+}

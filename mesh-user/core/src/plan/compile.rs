@@ -1,0 +1,282 @@
+//! From a valid intent to the plan: total, deterministic, no choice left open.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use mesh_common::{ids::ConnectionId, maps::Role};
+
+use super::{
+    Connection, DeviceName, InterfaceRole, NodeFacts, Plan, Probe, TableEntry, Transport,
+    kernel::{self, Reserved},
+    names,
+    table::{self, Table},
+    tunnels,
+};
+use crate::{
+    allocate::{Allocations, Share},
+    model::{ClusterId, Gateway, GatewayClient, Problem, Problems, Reach, Remote, ValidIntent},
+};
+
+/// What this node shall hold, and what it gave out to get there; `previous` is what it had given out before.
+///
+/// Problems are what only this node can know: prefixes that clash with the host's or with what was given out, interfaces
+/// that do not exist, next hops that are not on the same segment.
+pub fn plan(intent: &ValidIntent, facts: &NodeFacts, previous: &Allocations) -> Result<(Plan, Allocations), Problems> {
+    let mut problems = missing_interfaces(intent, facts);
+    let names = match names::assign(intent, facts, previous) {
+        Ok(names) => names,
+        Err(more) => {
+            problems.0.extend(more.0);
+            return Err(problems);
+        }
+    };
+    let (table, remaps) = table::build(intent, &names, previous)?;
+    let external = table::own_pairs(intent, &names).split_off(intent.cluster.pod.len());
+    let reserved = Reserved::of(external);
+    let mut building = Building { intent, facts, reserved, plan: Plan::default(), table, problems };
+    for (id, remote) in &intent.remotes {
+        building.add_remote(id, remote, &names.remotes[id]);
+    }
+    let Building { plan, table, problems, .. } = building;
+    let plan = finish(intent, plan, table, &reserved);
+    problems.or((plan, Allocations { own: names.own, remotes: names.remotes, remaps }))
+}
+
+struct Building<'a> {
+    intent: &'a ValidIntent,
+    facts: &'a NodeFacts,
+    reserved: Reserved,
+    plan: Plan,
+    table: Table,
+    problems: Problems,
+}
+
+impl Building<'_> {
+    fn add_remote(&mut self, id: &ClusterId, remote: &Remote, share: &Share) {
+        self.plan.routes.extend(share.presented.values().map(|net| kernel::unreachable(*net)));
+        let Some(gateway) = remote.gateway.as_ref().filter(|_| remote.is_complete()) else { return };
+        let connection = ConnectionId(share.connection);
+        let Some(transport) = self.transport(id, remote, gateway) else { return };
+        let announced = self.table.announced.remove(id).unwrap_or_default();
+        if let Some(tunnel) = tunnels::tunnel(remote, connection, self.reserved.gateways(), announced) {
+            let device = tunnels::device_name(id);
+            if self.plan.tunnels.insert(device.clone(), tunnel).is_some() {
+                let message = format!("another remote cluster has the device name {device} too");
+                let hint = "give the remote cluster a shorter id";
+                self.problems.0.push(gateway.place().problem("metadata.labels", message, hint));
+            }
+        }
+        let ways = share.presented.values().filter_map(|net| kernel::way(*net, &transport, &self.reserved));
+        self.plan.routes.extend(ways);
+        let probe = self.probe(remote, share, &transport);
+        let (name, remote) = (gateway.place().name(), id.to_string());
+        self.plan.connections.insert(connection, Connection { name, remote, transport, probe });
+    }
+
+    fn transport(&mut self, id: &ClusterId, remote: &Remote, gateway: &Gateway) -> Option<Transport> {
+        match gateway {
+            Gateway::Server(_) => Some(Transport::WireguardServer { device: tunnels::device_name(id) }),
+            Gateway::Client(GatewayClient { reach: Reach::Wireguard { .. }, .. }) => {
+                Some(Transport::WireguardClient { device: tunnels::device_name(id) })
+            }
+            Gateway::Client(GatewayClient { reach: Reach::Direct { next_hops }, place, .. }) => {
+                let found = self.next_hop_device(remote, next_hops);
+                match found {
+                    Ok(device) => Some(Transport::Direct { next_hops: next_hops.clone(), device }),
+                    Err((message, hint)) => {
+                        self.problems.0.push(place.problem("spec.endpoint.addresses", message, hint));
+                        None
+                    }
+                }
+            }
+        }
+    }
+
+    /// The underlay interface that reaches every next hop without a router.
+    fn next_hop_device(&self, remote: &Remote, next_hops: &[IpAddr]) -> Result<DeviceName, (String, &'static str)> {
+        for net in remote.configuration.real.iter() {
+            if !next_hops.iter().any(|hop| hop.is_ipv4() == net.addr().is_ipv4()) {
+                let hint = "add the underlay address of that family of the remote gateway";
+                return Err((format!("no next hop of the family of {net}"), hint));
+            }
+        }
+        let reaches = |addresses: &[IpNet]| {
+            next_hops.iter().all(|hop| addresses.iter().any(|net| net.contains(hop) && net.addr() != *hop))
+        };
+        let on_link = self.facts.interfaces.iter().find(|(_, addresses)| reaches(addresses));
+        let hops = next_hops.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(", ");
+        let Some((device, _)) = on_link else {
+            let message = format!("no interface has {hops} on its own segment, and 'direct' needs that");
+            return Err((message, "give the underlay address of the remote gateway on a shared segment"));
+        };
+        match self.intent.interfaces.get(device) {
+            Some(attachment) if attachment.role == InterfaceRole::Underlay => Ok(device.clone()),
+            _ => {
+                let message = format!("{hops} is reached by {device}, which is no underlay interface in the settings");
+                Err((message, "add an [[interface]] with that name and role = \"underlay\""))
+            }
+        }
+    }
+
+    /// From our gateway address to the remote's, as we call it.
+    fn probe(&self, remote: &Remote, share: &Share, transport: &Transport) -> Option<Probe> {
+        let external = remote.configuration.real.external.first()?;
+        let presented = share.presented.get(external)?;
+        let from = match transport {
+            Transport::Direct { .. } => self.reserved.presented_gateway_for(presented),
+            Transport::WireguardServer { .. } | Transport::WireguardClient { .. } => {
+                self.reserved.gateway_for(presented)
+            }
+        };
+        Some(Probe { from: from?, to: kernel::nth(presented, 2) })
+    }
+}
+
+/// What follows from all connections together.
+fn finish(intent: &ValidIntent, mut plan: Plan, table: Table, reserved: &Reserved) -> Plan {
+    plan.interfaces = intent.interfaces.clone();
+    plan.remaps = table.remaps;
+    plan.table = table.entries;
+    kernel::add_direct(&mut plan, reserved);
+    if !plan.addresses.is_empty() {
+        add_reserved_entries(&mut plan, reserved);
+    }
+    let is_presented = intent.presented.is_some();
+    plan.node = reserved.node(is_presented);
+    let hairpins = plan.table.iter().filter(|(_, entry)| entry.role == Role::PRESENTED).map(|(net, _)| *net);
+    plan.routes.extend(hairpins.map(kernel::unreachable));
+    plan.sysctls = kernel::sysctls(&plan);
+    plan
+}
+
+/// Presented reserved addresses are delivered here as they are, since `lo` carries them.
+fn add_reserved_entries(plan: &mut Plan, reserved: &Reserved) {
+    for (presented, real) in reserved.iter().flat_map(|pair| pair.presented_and_real()) {
+        if presented == real {
+            continue;
+        }
+        let remap = plan.table.iter().find(|(net, _)| net.contains(&presented)).map(|(_, entry)| entry.remap);
+        let role = Role::PRESENTED.with(Role::RESERVED);
+        plan.table.insert(presented, TableEntry { to: real, remap: remap.unwrap_or(table::NO_REMAP), role });
+    }
+}
+
+fn missing_interfaces(intent: &ValidIntent, facts: &NodeFacts) -> Problems {
+    let missing = intent.interfaces.keys().filter(|name| !facts.interfaces.contains_key(name));
+    let problem = |name: &DeviceName| Problem {
+        file: intent.settings_file.clone(),
+        line: None,
+        object: None,
+        path: "interface.name".to_owned(),
+        message: format!("there is no interface {name}"),
+        hint: "create it, or correct the name ('ip link' lists them)".to_owned(),
+    };
+    Problems(missing.map(problem).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::fixtures::{CLIENT, CONFIGURATION, KEY, SERVER, direct, facts, mesh_wide, valid};
+
+    fn planned(manifests: &[&str]) -> Plan {
+        plan(&valid(manifests), &facts(), &Allocations::default()).unwrap().0
+    }
+
+    #[test]
+    fn a_client_of_a_cluster_with_the_same_prefixes() {
+        let expected = "\
+connection 1: default/client to cl02 by WireGuard, client, mesh-cl02, probe 10.70.0.2 -> 10.68.0.2
+tunnel mesh-cl02: mtu 1340, any port, 10.70.0.2/32
+peer BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc= of mesh-cl02: connection 1, endpoints 172.19.0.8:32009, \
+keepalive 25 s, announces 10.70.0.0/16 10.243.0.0/16
+announced on connection 1: 10.70.0.0/16 is 10.68.0.0/16
+announced on connection 1: 10.243.0.0/16 is 10.71.0.0/16
+entry 10.68.0.0/16: tunnel -> 10.70.0.0/16 (remap 1)
+entry 10.70.0.0/16: local -> 10.70.0.0/16
+entry 10.71.0.0/16: tunnel -> 10.243.0.0/16 (remap 2)
+entry 10.243.0.0/16: local -> 10.243.0.0/16
+remap 1: 10.70.0.0/16 of connection 1 is 10.68.0.0/16
+remap 2: 10.243.0.0/16 of connection 1 is 10.71.0.0/16
+interface pods0: workload, hook auto
+interface wan0: underlay, hook auto
+route 10.68.0.0/16 dev mesh-cl02 metric 100 src 10.70.0.2
+route 10.68.0.0/16 unreachable metric 4278198272
+route 10.71.0.0/16 dev mesh-cl02 metric 100 src 10.70.0.2
+route 10.71.0.0/16 unreachable metric 4278198272
+sysctl net.ipv4.conf.mesh-cl02.forwarding = 1
+sysctl net.ipv4.conf.pods0.forwarding = 1
+";
+        assert_eq!(planned(&[CONFIGURATION, CLIENT, KEY]).to_string(), expected);
+    }
+
+    #[test]
+    fn a_server_listens_and_waits() {
+        let plan = planned(&[CONFIGURATION, SERVER, KEY]);
+        let tunnel = &plan.tunnels[&DeviceName("mesh-cl02".into())];
+        assert_eq!(tunnel.listen_port, 51_840);
+        let peer = tunnel.peers.values().next().unwrap();
+        assert!(peer.endpoints.is_empty() && peer.keepalive_seconds.is_none());
+    }
+
+    #[test]
+    fn what_is_not_connected_is_barred() {
+        let plan = planned(&[CONFIGURATION, SERVER]);
+        assert!(plan.connections.is_empty() && plan.tunnels.is_empty() && plan.sysctls.is_empty());
+        let barred = |net: &str| plan.table[&net.parse().unwrap()].role == Role::BARRED;
+        assert!(barred("10.71.0.0/16") && barred("10.68.0.0/16"));
+        assert_eq!(plan.routes.len(), 2);
+    }
+
+    #[test]
+    fn direct_presents_both_sides() {
+        let configuration =
+            mesh_wide(CONFIGURATION, ["10.60.0.0/16", "10.62.0.0/16"], ["10.61.0.0/16", "10.63.0.0/16"]);
+        let expected = "\
+connection 1: default/client to cl02 direct by 192.0.2.2 on wan0, probe 10.62.0.2 -> 10.63.0.2
+entry 10.60.0.0/16: presented -> 10.243.0.0/16 (remap 1)
+entry 10.61.0.0/16: direct -> 10.61.0.0/16 (remap 4)
+entry 10.62.0.0/16: presented -> 10.70.0.0/16 (remap 2)
+entry 10.62.0.1/32: presented+reserved -> 10.70.0.1/32 (remap 2)
+entry 10.62.0.2/32: presented+reserved -> 10.70.0.2/32 (remap 2)
+entry 10.63.0.0/16: direct -> 10.63.0.0/16 (remap 3)
+entry 10.70.0.0/16: local -> 10.62.0.0/16 (remap 2)
+entry 10.243.0.0/16: local -> 10.60.0.0/16 (remap 1)
+remap 1: our 10.243.0.0/16 is 10.60.0.0/16
+remap 2: our 10.70.0.0/16 is 10.62.0.0/16
+remap 3: 10.70.0.0/16 of connection 1 is 10.63.0.0/16
+remap 4: 10.243.0.0/16 of connection 1 is 10.61.0.0/16
+interface pods0: workload, hook auto
+interface wan0: underlay, hook auto
+address 10.62.0.2/32 on lo
+route 10.60.0.0/16 unreachable metric 4278198272
+route 10.61.0.0/16 via 192.0.2.2 metric 100 src 10.62.0.2
+route 10.61.0.0/16 unreachable metric 4278198272
+route 10.62.0.0/16 unreachable metric 4278198272
+route 10.63.0.0/16 via 192.0.2.2 metric 100 src 10.62.0.2
+route 10.63.0.0/16 unreachable metric 4278198272
+next hop 192.0.2.2 on wan0
+sysctl net.ipv4.conf.all.rp_filter = 0
+sysctl net.ipv4.conf.pods0.forwarding = 1
+sysctl net.ipv4.conf.pods0.rp_filter = 0
+sysctl net.ipv4.conf.wan0.forwarding = 1
+";
+        assert_eq!(planned(&[&configuration, &direct("192.0.2.2")]).to_string(), expected);
+    }
+
+    #[test]
+    fn direct_needs_the_same_segment() {
+        let configuration =
+            mesh_wide(CONFIGURATION, ["10.60.0.0/16", "10.62.0.0/16"], ["10.61.0.0/16", "10.63.0.0/16"]);
+        let intent = valid(&[&configuration, &direct("198.51.100.2")]);
+        let refusal = plan(&intent, &facts(), &Allocations::default()).unwrap_err().to_string();
+        assert!(refusal.contains("no interface has 198.51.100.2 on its own segment"), "{refusal}");
+    }
+
+    #[test]
+    fn unknown_interfaces_are_named() {
+        let refusal = plan(&valid(&[]), &NodeFacts::default(), &Allocations::default()).unwrap_err();
+        assert_eq!(refusal.0.len(), 2);
+        assert!(refusal.to_string().starts_with("meshd.toml: interface.name: there is no interface pods0"));
+    }
+}

@@ -1,0 +1,170 @@
+//! A plan as text, a line a fact, and the difference of two plans as an operator reads it.
+
+use std::{collections::BTreeSet, fmt};
+
+use mesh_common::maps::Role;
+
+use super::{
+    Attachment, Connection, HookChoice, InterfaceRole, Peer, Plan, Remap, Route, RouteTarget, Sysctl, SysctlKey,
+    TableEntry, Transport,
+};
+
+/// Shows one thing of a plan within a line.
+pub(crate) struct Line<'a, T>(pub(crate) &'a T);
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.lines().iter().try_for_each(|line| writeln!(f, "{line}"))
+    }
+}
+
+impl Plan {
+    /// What `new` has and this plan has not (`+`), and the reverse (`-`), in the order of the plan. Empty: no difference.
+    pub fn diff(&self, new: &Plan) -> String {
+        let (old, new) = (self.lines(), new.lines());
+        let (had, has): (BTreeSet<&String>, BTreeSet<&String>) = (old.iter().collect(), new.iter().collect());
+        let gone = old.iter().filter(|line| !has.contains(line)).map(|line| format!("- {line}\n"));
+        let come = new.iter().filter(|line| !had.contains(line)).map(|line| format!("+ {line}\n"));
+        gone.chain(come).collect()
+    }
+
+    fn lines(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for (id, connection) in &self.connections {
+            lines.push(format!("connection {}: {}", id.0, Line(connection)));
+        }
+        for (device, tunnel) in &self.tunnels {
+            let addresses = list(&tunnel.addresses);
+            lines.push(format!("tunnel {device}: mtu {}, {}, {addresses}", tunnel.mtu, port(tunnel.listen_port)));
+            for (key, peer) in &tunnel.peers {
+                lines.push(format!("peer {key} of {device}: {}", Line(peer)));
+                for (net, entry) in &peer.announced {
+                    lines.push(format!("announced on connection {}: {net} is {}", peer.connection.0, entry.to));
+                }
+            }
+        }
+        lines.extend(self.table.iter().map(|(net, entry)| format!("entry {net}: {}", Line(entry))));
+        lines.extend(self.remaps.iter().map(|(id, remap)| format!("remap {}: {}", id.0, Line(remap))));
+        lines.extend(self.interfaces.iter().map(|(name, one)| format!("interface {name}: {}", Line(one))));
+        lines.extend(self.addresses.iter().map(|one| format!("address {} on {}", one.address, one.device)));
+        lines.extend(self.routes.iter().map(|route| format!("route {}", Line(route))));
+        lines.extend(self.neighbours.iter().map(|one| format!("next hop {} on {}", one.address, one.device)));
+        lines.extend(self.sysctls.iter().map(|(sysctl, value)| format!("sysctl {} = {value}", Line(sysctl))));
+        lines
+    }
+}
+
+pub(crate) fn list<T: fmt::Display>(items: impl IntoIterator<Item = T>) -> String {
+    let items: Vec<String> = items.into_iter().map(|item| item.to_string()).collect();
+    if items.is_empty() { "none".to_owned() } else { items.join(" ") }
+}
+
+pub(crate) fn port(port: u16) -> String {
+    if port == 0 { "any port".to_owned() } else { format!("port {port}") }
+}
+
+impl fmt::Display for Line<'_, Connection> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Connection { name, remote, transport, probe } = self.0;
+        write!(f, "{name} to {remote} ")?;
+        match transport {
+            Transport::WireguardServer { device } => write!(f, "by WireGuard, server, {device}"),
+            Transport::WireguardClient { device } => write!(f, "by WireGuard, client, {device}"),
+            Transport::Direct { next_hops, device } => write!(f, "direct by {} on {device}", list(next_hops)),
+        }?;
+        match probe {
+            Some(probe) => write!(f, ", probe {} -> {}", probe.from, probe.to),
+            None => f.write_str(", no probe"),
+        }
+    }
+}
+
+impl fmt::Display for Line<'_, Peer> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let peer = self.0;
+        write!(f, "connection {}, endpoints {}", peer.connection.0, list(&peer.endpoints))?;
+        match peer.keepalive_seconds {
+            Some(seconds) => write!(f, ", keepalive {seconds} s"),
+            None => Ok(()),
+        }?;
+        write!(f, ", announces {}", list(peer.announced.keys()))
+    }
+}
+
+impl fmt::Display for Line<'_, TableEntry> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let TableEntry { to, remap, role } = self.0;
+        write!(f, "{} -> {to}", roles(*role))?;
+        if remap.0 == 0 { Ok(()) } else { write!(f, " (remap {})", remap.0) }
+    }
+}
+
+impl fmt::Display for Line<'_, Remap> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Remap { connection, real, presented } = self.0;
+        match connection {
+            Some(id) => write!(f, "{real} of connection {} is {presented}", id.0),
+            None => write!(f, "our {real} is {presented}"),
+        }
+    }
+}
+
+impl fmt::Display for Line<'_, Attachment> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let role = match self.0.role {
+            InterfaceRole::Workload => "workload",
+            InterfaceRole::Underlay => "underlay",
+        };
+        let hook = match self.0.hook {
+            HookChoice::Auto => "auto",
+            HookChoice::Xdp => "xdp",
+            HookChoice::XdpGeneric => "xdp-generic",
+            HookChoice::Tcx => "tcx",
+            HookChoice::Off => "off",
+        };
+        write!(f, "{role}, hook {hook}")
+    }
+}
+
+impl fmt::Display for Line<'_, Route> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Route { destination, metric, target } = self.0;
+        let (way, source) = match target {
+            RouteTarget::Unreachable => ("unreachable".to_owned(), &None),
+            RouteTarget::Device { device, source, mtu: Some(mtu) } => (format!("dev {device} mtu {mtu}"), source),
+            RouteTarget::Device { device, source, mtu: None } => (format!("dev {device}"), source),
+            RouteTarget::Via { next_hop, source } => (format!("via {next_hop}"), source),
+        };
+        write!(f, "{destination} {way} metric {metric}")?;
+        match source {
+            Some(source) => write!(f, " src {source}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Line<'_, Sysctl> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let device = &self.0.device;
+        match self.0.key {
+            SysctlKey::ForwardingV4 => write!(f, "net.ipv4.conf.{device}.forwarding"),
+            SysctlKey::ForwardingV6 => write!(f, "net.ipv6.conf.{device}.forwarding"),
+            SysctlKey::RpFilter => write!(f, "net.ipv4.conf.{device}.rp_filter"),
+        }
+    }
+}
+
+/// The roles of an entry, such as `local+presented`.
+pub(crate) fn roles(role: Role) -> String {
+    let names = [
+        (Role::LOCAL, "local"),
+        (Role::PRESENTED, "presented"),
+        (Role::TUNNEL, "tunnel"),
+        (Role::DIRECT, "direct"),
+        (Role::PRESENT_SOURCE, "present-source"),
+        (Role::BARRED, "barred"),
+        (Role::RESERVED, "reserved"),
+    ];
+    let found: Vec<&str> = names.into_iter().filter(|(one, _)| role.has(*one)).map(|(_, name)| name).collect();
+    found.join("+")
+}

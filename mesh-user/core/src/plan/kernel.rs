@@ -1,0 +1,164 @@
+//! What the kernel's own tables shall hold: routes, addresses, next hops and settings of interfaces.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+use ipnet::IpNet;
+use mesh_common::maps::Node;
+
+use super::{
+    DeviceAddress, DeviceName, InterfaceRole, Neighbour, Plan, ROUTE_METRIC, Route, RouteTarget, Sysctl, SysctlKey,
+    Transport, UNREACHABLE_METRIC,
+};
+
+/// The two reserved addresses of this cluster, of each family that it has an external CIDR of.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Reserved {
+    pub(super) v4: Option<ReservedPair>,
+    pub(super) v6: Option<ReservedPair>,
+}
+
+/// Both addresses as we use them and as the mesh calls them (the same where nothing else was given).
+#[derive(Clone, Copy)]
+pub(super) struct ReservedPair {
+    pub(super) unknown: [IpAddr; 2],
+    pub(super) gateway: [IpAddr; 2],
+}
+
+/// Real and presented form.
+const REAL: usize = 0;
+const PRESENTED: usize = 1;
+
+impl Reserved {
+    /// From pairs of external CIDR and presented prefix; the first of a family counts.
+    pub(super) fn of(external: impl IntoIterator<Item = (IpNet, IpNet)>) -> Self {
+        let mut reserved = Reserved::default();
+        for (real, presented) in external {
+            let both = |offset| [nth(&real, offset), nth(&presented, offset)];
+            let pair = ReservedPair { unknown: both(1), gateway: both(2) };
+            let slot = if matches!(real, IpNet::V4(_)) { &mut reserved.v4 } else { &mut reserved.v6 };
+            slot.get_or_insert(pair);
+        }
+        reserved
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = ReservedPair> {
+        self.v4.into_iter().chain(self.v6)
+    }
+
+    fn of_family(&self, net: &IpNet) -> Option<ReservedPair> {
+        if matches!(net, IpNet::V4(_)) { self.v4 } else { self.v6 }
+    }
+
+    /// The gateway address as local processes use it towards a tunnel.
+    pub(super) fn gateway_for(&self, net: &IpNet) -> Option<IpAddr> {
+        self.of_family(net).map(|pair| pair.gateway[REAL])
+    }
+
+    /// The gateway address as local processes use it towards a `direct` remote: nothing rewrites what they send.
+    pub(super) fn presented_gateway_for(&self, net: &IpNet) -> Option<IpAddr> {
+        self.of_family(net).map(|pair| pair.gateway[PRESENTED])
+    }
+
+    pub(super) fn gateways(&self) -> BTreeSet<IpNet> {
+        self.iter().map(|pair| IpNet::from(pair.gateway[REAL])).collect()
+    }
+
+    pub(super) fn node(&self, is_presented: bool) -> Node {
+        let mut node = Node::default();
+        let v4 = |address: IpAddr| if let IpAddr::V4(v4) = address { v4.octets() } else { [0; 4] };
+        let v6 = |address: IpAddr| if let IpAddr::V6(v6) = address { v6.octets() } else { [0; 16] };
+        if let Some(pair) = self.v4 {
+            (node.gateway_v4, node.unknown_v4) = (v4(pair.gateway[REAL]), v4(pair.unknown[REAL]));
+            if is_presented {
+                node.gateway_v4_presented = v4(pair.gateway[PRESENTED]);
+                node.unknown_v4_presented = v4(pair.unknown[PRESENTED]);
+            }
+        }
+        if let Some(pair) = self.v6 {
+            (node.gateway_v6, node.unknown_v6) = (v6(pair.gateway[REAL]), v6(pair.unknown[REAL]));
+            if is_presented {
+                node.gateway_v6_presented = v6(pair.gateway[PRESENTED]);
+                node.unknown_v6_presented = v6(pair.unknown[PRESENTED]);
+            }
+        }
+        node
+    }
+}
+
+impl ReservedPair {
+    /// Presented and real form of both addresses, as host prefixes.
+    pub(super) fn presented_and_real(&self) -> [(IpNet, IpNet); 2] {
+        [self.unknown, self.gateway].map(|both| (IpNet::from(both[PRESENTED]), IpNet::from(both[REAL])))
+    }
+}
+
+/// The address at `offset` from the network address.
+pub(super) fn nth(net: &IpNet, offset: u8) -> IpAddr {
+    match net {
+        IpNet::V4(v4) => std::net::Ipv4Addr::from_bits(v4.network().to_bits() | u32::from(offset)).into(),
+        IpNet::V6(v6) => std::net::Ipv6Addr::from_bits(v6.network().to_bits() | u128::from(offset)).into(),
+    }
+}
+
+/// Nothing for this prefix ever takes the default route.
+pub(super) fn unreachable(destination: IpNet) -> Route {
+    Route { destination, metric: UNREACHABLE_METRIC, target: RouteTarget::Unreachable }
+}
+
+/// The route of a presented prefix of a connected remote.
+pub(super) fn way(destination: IpNet, transport: &Transport, reserved: &Reserved) -> Option<Route> {
+    let target = match transport {
+        Transport::WireguardServer { device } | Transport::WireguardClient { device } => {
+            // The MTU is the device's.
+            RouteTarget::Device { device: device.clone(), source: reserved.gateway_for(&destination), mtu: None }
+        }
+        Transport::Direct { next_hops, .. } => {
+            let next_hop = *next_hops.iter().find(|hop| hop.is_ipv4() == destination.addr().is_ipv4())?;
+            RouteTarget::Via { next_hop, source: reserved.presented_gateway_for(&destination) }
+        }
+    };
+    Some(Route { destination, metric: ROUTE_METRIC, target })
+}
+
+/// Presented reserved addresses on `lo`, and next hops that stay resolved: both for `direct` only.
+pub(super) fn add_direct(plan: &mut Plan, reserved: &Reserved) {
+    let mut is_direct = false;
+    for connection in plan.connections.values() {
+        let Transport::Direct { next_hops, device } = &connection.transport else { continue };
+        is_direct = true;
+        plan.neighbours.extend(next_hops.iter().map(|hop| Neighbour { device: device.clone(), address: *hop }));
+    }
+    if is_direct {
+        let lo = DeviceName("lo".to_owned());
+        let addresses = reserved.iter().map(|pair| IpNet::from(pair.gateway[PRESENTED]));
+        plan.addresses.extend(addresses.map(|address| DeviceAddress { device: lo.clone(), address }));
+    }
+}
+
+/// Forwarding where packets of the plan come in; no reverse path filter where they come in rewritten.
+pub(super) fn sysctls(plan: &Plan) -> BTreeMap<Sysctl, String> {
+    let mut sysctls = BTreeMap::new();
+    let mut set = |device: &DeviceName, key, value: &str| {
+        sysctls.insert(Sysctl { device: device.clone(), key }, value.to_owned());
+    };
+    let is_direct = plan.connections.values().any(|one| matches!(one.transport, Transport::Direct { .. }));
+    let by_role = |role| plan.interfaces.iter().filter(move |(_, one)| one.role == role).map(|(name, _)| name);
+    let forwards = by_role(InterfaceRole::Workload).chain(by_role(InterfaceRole::Underlay).filter(|_| is_direct));
+    let all = DeviceName("all".to_owned());
+    if !plan.connections.is_empty() {
+        forwards.chain(plan.tunnels.keys()).for_each(|device| set(device, SysctlKey::ForwardingV4, "1"));
+        if plan.table.keys().any(|net| matches!(net, IpNet::V6(_))) {
+            // IPv6 forwards between interfaces only where all do (before kernel 6.17 there is no switch for one).
+            set(&all, SysctlKey::ForwardingV6, "1");
+        }
+    }
+    if is_direct {
+        // A hook passes packets up with our presented source, whose route is `unreachable`; the greater of the
+        // interface's value and that of `all` is in force.
+        by_role(InterfaceRole::Workload).chain([&all]).for_each(|device| set(device, SysctlKey::RpFilter, "0"));
+    }
+    sysctls
+}

@@ -1,0 +1,185 @@
+//! What every prefix is called here: names that the operator gave, names given out before, and new ones.
+
+use std::collections::BTreeMap;
+
+use ipnet::IpNet;
+
+use super::NodeFacts;
+use crate::{
+    allocate::{Allocations, Blocks, Numbers, Refusal, Share},
+    model::{ClusterId, Configuration, Prefixes, Problem, Problems, Remote, ValidIntent, Wish},
+};
+
+/// The names of one plan.
+pub(super) struct Names {
+    /// Our own external prefixes as they are in force, index-aligned with the wish.
+    pub(super) external: Vec<IpNet>,
+    pub(super) own: BTreeMap<IpNet, IpNet>,
+    pub(super) remotes: BTreeMap<ClusterId, Share>,
+}
+
+/// Names everything; conflicts are reported with both owners.
+pub(super) fn assign(intent: &ValidIntent, facts: &NodeFacts, previous: &Allocations) -> Result<Names, Problems> {
+    let mut naming = Naming { intent, blocks: shared(intent, facts), problems: Problems::default() };
+    let mut own = BTreeMap::new();
+    for (path, wish) in [("cidr.external", &intent.cluster.external), ("cidr.internal", &intent.cluster.internal)] {
+        own.extend(naming.own(path, wish, previous));
+    }
+    let external: Vec<IpNet> = intent.cluster.external.cidrs.iter().filter_map(|wish| own.get(wish).copied()).collect();
+    naming.own_presented(&external);
+    let mut remotes: BTreeMap<ClusterId, Share> = BTreeMap::new();
+    for (id, remote) in &intent.remotes {
+        remotes.insert(id.clone(), Share { connection: 0, presented: naming.given(&remote.configuration) });
+    }
+    for (id, remote) in &intent.remotes {
+        let kept = previous.remotes.get(id).map(|share| naming.kept(&remote.configuration, share));
+        remotes.entry(id.clone()).or_default().presented.extend(kept.unwrap_or_default());
+    }
+    for (id, remote) in &intent.remotes {
+        naming.new_names(&remote.configuration, &mut remotes.entry(id.clone()).or_default().presented);
+    }
+    naming.number(previous, &mut remotes);
+    naming.problems.or(Names { external, own, remotes })
+}
+
+struct Naming<'a> {
+    intent: &'a ValidIntent,
+    blocks: Blocks,
+    problems: Problems,
+}
+
+/// What is taken before anything is given out. Prefixes of the host that lie within ours are ours.
+fn shared(intent: &ValidIntent, facts: &NodeFacts) -> Blocks {
+    let cluster = &intent.cluster;
+    let mut blocks = Blocks::new(&cluster.pools);
+    let named = [("cidr.pod", &cluster.pod), ("cidr.service", &cluster.service), ("cidr.reserved", &cluster.reserved)];
+    for (owner, nets) in named {
+        nets.iter().for_each(|net| blocks.share(*net, owner));
+    }
+    let presented = intent.presented.iter().flat_map(Prefixes::iter);
+    let wishes = cluster.external.cidrs.iter().chain(&cluster.internal.cidrs);
+    let ours: Vec<&IpNet> = cluster.pod.iter().chain(&cluster.service).chain(wishes).chain(presented).collect();
+    for (device, addresses) in &facts.interfaces {
+        let foreign = addresses.iter().filter(|address| is_routable(address)).map(IpNet::trunc);
+        // A device of ours carries a reserved address, which lies in a prefix of ours even after that was moved.
+        for net in foreign
+            .filter(|net| !device.0.starts_with(super::DEVICE_PREFIX) && !ours.iter().any(|own| own.contains(net)))
+        {
+            blocks.share(net, &format!("interface {device}"));
+        }
+    }
+    blocks
+}
+
+fn is_routable(address: &IpNet) -> bool {
+    match address.addr() {
+        std::net::IpAddr::V4(v4) => !v4.is_loopback() && !v4.is_link_local(),
+        std::net::IpAddr::V6(v6) => !v6.is_loopback() && !v6.is_unicast_link_local(),
+    }
+}
+
+impl Naming<'_> {
+    /// Our exclusive prefixes: as given or as before or moved.
+    fn own(&mut self, path: &str, wish: &Wish, previous: &Allocations) -> Vec<(IpNet, IpNet)> {
+        let mut own = Vec::new();
+        for net in &wish.cidrs {
+            let kept = previous.own.get(net).filter(|kept| !wish.given && self.blocks.claim(**kept, path).is_ok());
+            let taken = match kept {
+                Some(kept) => Ok(*kept),
+                None if wish.given => self.blocks.claim_in_pool(*net, path).map(|()| *net),
+                None => self.blocks.take(*net, path),
+            };
+            match taken {
+                Ok(taken) => own.push((*net, taken)),
+                Err(refusal) => {
+                    let file = self.intent.settings_file.clone();
+                    let hint = "choose a prefix that is free, in a pool".to_owned();
+                    let (path, message) = (path.to_owned(), refusal.to_string());
+                    self.problems.0.push(Problem { file, line: None, object: None, path, message, hint });
+                }
+            }
+        }
+        own
+    }
+
+    fn own_presented(&mut self, external: &[IpNet]) {
+        let Some(presented) = &self.intent.presented else { return };
+        let real = self.intent.cluster.pod.iter().chain(external);
+        let says_so = |remote: &&Remote| remote.configuration.presented.is_some();
+        let Some(speaker) = self.intent.remotes.values().find(says_so) else { return };
+        for (net, real) in presented.iter().zip(real) {
+            if net == real {
+                continue;
+            }
+            if let Err(refusal) = self.blocks.claim(*net, "spec.local.presented") {
+                self.refused(&speaker.configuration, "spec.local.presented", &refusal);
+            }
+        }
+    }
+
+    /// Mesh-wide names of a remote.
+    fn given(&mut self, configuration: &Configuration) -> BTreeMap<IpNet, IpNet> {
+        let Some(wide) = &configuration.presented else { return BTreeMap::new() };
+        for net in wide.remote.iter() {
+            if let Err(refusal) = self.blocks.claim(*net, configuration.remote.as_str()) {
+                self.refused(configuration, "spec.remote.presented", &refusal);
+            }
+        }
+        configuration.real.zip(&wide.remote).map(|(real, presented)| (*real, *presented)).collect()
+    }
+
+    /// Names that this cluster chose earlier for prefixes that the remote still has.
+    fn kept(&mut self, configuration: &Configuration, share: &Share) -> BTreeMap<IpNet, IpNet> {
+        if configuration.presented.is_some() {
+            return BTreeMap::new();
+        }
+        let mut kept = BTreeMap::new();
+        for real in configuration.real.iter() {
+            let Some(presented) = share.presented.get(real) else { continue };
+            match self.blocks.claim(*presented, configuration.remote.as_str()) {
+                Ok(()) => _ = kept.insert(*real, *presented),
+                Err(refusal) => {
+                    self.refused(configuration, "spec.remote.cidr", &refusal);
+                    kept.insert(*real, *presented);
+                }
+            }
+        }
+        kept
+    }
+
+    fn new_names(&mut self, configuration: &Configuration, names: &mut BTreeMap<IpNet, IpNet>) {
+        for real in configuration.real.iter() {
+            if names.contains_key(real) {
+                continue;
+            }
+            match self.blocks.take(*real, configuration.remote.as_str()) {
+                Ok(block) => _ = names.insert(*real, block),
+                Err(refusal) => self.refused(configuration, "spec.remote.cidr", &refusal),
+            }
+        }
+    }
+
+    /// Numbers stay with their remote; a number that became free is not given out in the same plan.
+    fn number(&mut self, previous: &Allocations, remotes: &mut BTreeMap<ClusterId, Share>) {
+        let mut numbers = Numbers::avoiding(previous.remotes.values().map(|share| share.connection));
+        for (id, share) in remotes {
+            let kept = previous.remotes.get(id).map(|share| share.connection);
+            match kept.or_else(|| numbers.take()) {
+                Some(number) => share.connection = number,
+                None => {
+                    let place = &self.intent.remotes[id].configuration.place;
+                    let message = "more than 65,535 remote clusters";
+                    self.problems.0.push(place.problem("", message, "remove a Configuration"));
+                }
+            }
+        }
+    }
+
+    fn refused(&mut self, configuration: &Configuration, path: &str, refusal: &Refusal) {
+        let hint = match refusal {
+            Refusal::Taken { .. } => "give one of the two another prefix",
+            Refusal::OutOfPool { .. } | Refusal::Full { .. } => "add a pool to cidr.pools in the settings",
+        };
+        self.problems.0.push(configuration.place.problem(path, refusal.to_string(), hint));
+    }
+}

@@ -1,0 +1,89 @@
+//! What a step does to the world, as far as it can be told without the kernel.
+
+use super::{Observed, Step};
+use crate::plan::{Plan, Route, RouteTarget};
+
+impl From<&Plan> for Observed {
+    /// The world in which the plan is in force.
+    fn from(plan: &Plan) -> Self {
+        Observed {
+            tunnels: plan.tunnels.clone(),
+            interfaces: plan.interfaces.clone(),
+            addresses: plan.addresses.clone(),
+            routes: plan.routes.clone(),
+            neighbours: plan.neighbours.clone(),
+            sysctls: plan.sysctls.clone(),
+            table: plan.table.clone(),
+            remaps: plan.remaps.clone(),
+            connections: plan.connections.clone(),
+            node: plan.node,
+        }
+    }
+}
+
+impl Observed {
+    /// Takes note of a step that was applied.
+    pub fn record(&mut self, step: &Step) {
+        match step.clone() {
+            Step::SetNode(node) => self.node = node,
+            Step::AddAddress(address) => _ = self.addresses.insert(address),
+            Step::RemoveAddress(address) => _ = self.addresses.remove(&address),
+            Step::AddRoute(route) => {
+                self.routes.retain(|other| (other.destination, other.metric) != (route.destination, route.metric));
+                self.routes.insert(route);
+            }
+            Step::RemoveRoute(route) => _ = self.routes.remove(&route),
+            Step::AddNeighbour(neighbour) => _ = self.neighbours.insert(neighbour),
+            Step::RemoveNeighbour(neighbour) => _ = self.neighbours.remove(&neighbour),
+            Step::SetSysctl(sysctl, value) => _ = self.sysctls.insert(sysctl, value),
+            Step::RestoreSysctl(sysctl) => _ = self.sysctls.remove(&sysctl),
+            Step::SetRemap(id, remap) => _ = self.remaps.insert(id, remap),
+            Step::RemoveRemap(id) => _ = self.remaps.remove(&id),
+            Step::SetEntry(net, entry) => _ = self.table.insert(net, entry),
+            Step::RemoveEntry(net) => _ = self.table.remove(&net),
+            Step::Attach(device, attachment) => _ = self.interfaces.insert(device, attachment),
+            Step::Detach(device) => _ = self.interfaces.remove(&device),
+            Step::AddConnection(id, connection) => _ = self.connections.insert(id, connection),
+            Step::RemoveConnection(id) => _ = self.connections.remove(&id),
+            Step::AwaitShards => {}
+            tunnel => self.record_tunnel(tunnel),
+        }
+    }
+
+    fn record_tunnel(&mut self, step: Step) {
+        match step {
+            Step::CreateTunnel(device, mut tunnel) => {
+                tunnel.addresses.clear();
+                tunnel.peers.clear();
+                self.tunnels.insert(device, tunnel);
+            }
+            Step::RemoveTunnel(device) => {
+                self.tunnels.remove(&device);
+                // The kernel removes the routes of a device that goes.
+                let by =
+                    |route: &Route| matches!(&route.target, RouteTarget::Device { device: by, .. } if *by == device);
+                self.routes.retain(|route| !by(route));
+            }
+            Step::SetMtu(device, mtu) => self.change(&device, |tunnel| tunnel.mtu = mtu),
+            Step::SetListenPort(device, port) => self.change(&device, |tunnel| tunnel.listen_port = port),
+            Step::AddTunnelAddress(device, net) => self.change(&device, |tunnel| _ = tunnel.addresses.insert(net)),
+            Step::RemoveTunnelAddress(device, net) => self.change(&device, |tunnel| _ = tunnel.addresses.remove(&net)),
+            Step::AddPeer(device, key, peer) | Step::UpdatePeer(device, key, peer) => {
+                self.change(&device, |tunnel| _ = tunnel.peers.insert(key, peer));
+            }
+            Step::RemovePeer(device, key) => self.change(&device, |tunnel| _ = tunnel.peers.remove(&key)),
+            Step::SetEndpoints(device, key, endpoints) => self.change(&device, |tunnel| {
+                if let Some(peer) = tunnel.peers.get_mut(&key) {
+                    peer.endpoints = endpoints;
+                }
+            }),
+            _ => unreachable!("`record` deals with what concerns no tunnel"),
+        }
+    }
+
+    fn change(&mut self, device: &crate::plan::DeviceName, change: impl FnOnce(&mut crate::plan::Tunnel)) {
+        if let Some(tunnel) = self.tunnels.get_mut(device) {
+            change(tunnel);
+        }
+    }
+}
