@@ -1,8 +1,18 @@
 //! The WireGuard engine as a state machine: packets and time go in, datagrams, packets and the next time come out.
 //!
-//! No I/O happens here; the shards of the daemon own sockets and TUN queues and call in. `session` alone names the
+//! No I/O happens here; the shards of the daemon own sockets and TUN queues and call in. A [`Device`] knows peers and
+//! sessions, [`segment`] and [`coalesce`] know super-packets, [`ecn`] the two congestion bits. `session` alone names the
 //! library that speaks Noise.
 
+pub mod coalesce;
+mod device;
+pub mod ecn;
+mod flow;
+mod peer;
+pub mod segment;
 mod session;
+pub mod vnet;
 
-pub use session::StaticSecret;
+pub use device::{Device, DeviceError, Opened, PeerSlot, Timeout, Transmit};
+pub use peer::Path;
+pub use session::{MESSAGE_ROOM, Sealed, StaticSecret};

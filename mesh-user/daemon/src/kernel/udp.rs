@@ -30,6 +30,12 @@ pub struct UdpSockets {
     port: u16,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    V4,
+    V6,
+}
+
 #[derive(Debug)]
 pub struct UdpSocket {
     socket: OwnedFd,
@@ -84,16 +90,16 @@ impl UdpSockets {
         self.port
     }
 
-    pub fn all(&self) -> impl Iterator<Item = &UdpSocket> {
-        std::iter::once(&self.v4).chain(self.v6.as_ref())
+    pub fn of(&self, family: Family) -> Option<&UdpSocket> {
+        match family {
+            Family::V4 => Some(&self.v4),
+            Family::V6 => self.v6.as_ref(),
+        }
     }
 
     /// The socket that reaches `to`.
     pub fn towards(&self, to: &SocketAddr) -> Option<&UdpSocket> {
-        match to {
-            SocketAddr::V4(_) => Some(&self.v4),
-            SocketAddr::V6(_) => self.v6.as_ref(),
-        }
+        self.of(if to.is_ipv4() { Family::V4 } else { Family::V6 })
     }
 }
 

@@ -2,13 +2,11 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use mesh_common::datapath::Tables;
-use mesh_core::plan::{DeviceName, Peer, PublicKey};
+use mesh_core::plan::{DeviceName, Peer, PublicKey, slots::Slots};
 
 use crate::kernel::{tun::Tun, udp::UdpSockets};
 
 /// One change of what a shard holds. Applying it twice is harmless, except that devices are handed over for good.
-
 pub enum Command {
     /// A device and its sockets, from now on the shard's. A device of the same name is replaced and loses its peers.
     AddTunnel {
@@ -28,7 +26,7 @@ pub enum Command {
     SetEndpoints(DeviceName, PublicKey, Vec<SocketAddr>),
     RemovePeer(DeviceName, PublicKey),
     /// The tables that the next packet is judged by.
-    SetTables(Arc<dyn Tables + Send + Sync>),
+    SetTables(Arc<Slots>),
     /// Returns when every shard passed a turn: nothing read before is in use any more.
     Barrier,
 }

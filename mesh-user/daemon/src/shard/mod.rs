@@ -1,10 +1,14 @@
 //! The hot threads that carry tunnelled packets, and the way to command and read them.
 //!
 //! A shard owns its TUN queues, sockets and sessions alone: no lock and no allocation for a packet. The control thread
-//! reaches it through [`Shards::apply`] only; `worker` is the thread itself.
+//! reaches it through [`Shards::apply`] only. `worker` is the thread itself, `outbound` and `inbound` are what it does.
 
+mod batch;
 mod command;
+mod inbound;
+mod outbound;
 mod statistics;
+mod tunnel;
 mod worker;
 
 use std::{

@@ -109,7 +109,7 @@ impl ShardCounters {
         }
     }
 
-    pub(super) fn drop(&self, reason: DropReason, packets: u64) {
+    pub(super) fn count_drop(&self, reason: DropReason, packets: u64) {
         self.drops[reason as usize].add(packets);
     }
 
@@ -205,7 +205,7 @@ mod tests {
     #[test]
     fn only_reasons_that_happened_are_reported() {
         let counters = ShardCounters::new();
-        counters.drop(DropReason::Transit, 3);
+        counters.count_drop(DropReason::Transit, 3);
         let mut statistics = Statistics::default();
         counters.load_into(&mut statistics);
         assert_eq!(statistics.drops, [(DropReason::Transit, 3)]);

@@ -1,26 +1,34 @@
 //! The thread of one shard: waits for packets, time and orders, and runs each to completion.
 
 use std::{
-    collections::BTreeMap,
-    os::fd::OwnedFd,
+    os::fd::{AsFd, OwnedFd},
     sync::{
         Arc,
-        mpsc::{Receiver, SyncSender},
+        mpsc::{Receiver, SyncSender, TryRecvError},
     },
+    time::Instant,
 };
 
-use anyhow::Context;
-use mesh_common::datapath::Tables;
+use anyhow::{Context, bail};
 use mesh_core::{
-    plan::{DeviceName, Peer, PublicKey},
+    plan::{DeviceName, PublicKey},
     tunnel::StaticSecret,
 };
+use rustix::event::{Timespec, epoll};
 
 use super::{
     Command, Event,
+    outbound::Turn,
     statistics::{PeerCounters, ShardCounters},
+    tunnel::{Bench, Tunnel},
 };
-use crate::kernel::{tun::Tun, udp::UdpSockets};
+use crate::kernel::{
+    tun::Tun,
+    udp::{Family, UdpSockets},
+};
+
+/// Descriptors looked at in one turn.
+const EVENTS_PER_TURN: usize = 64;
 
 pub(super) enum Order {
     Apply { command: Command, counters: Option<Arc<PeerCounters>>, done: SyncSender<anyhow::Result<()>> },
@@ -36,16 +44,45 @@ pub(super) struct Worker {
     secret: StaticSecret,
     mailbox: Mailbox,
     events: SyncSender<Event>,
-    counters: Arc<ShardCounters>,
-    tables: Option<Arc<dyn Tables + Send + Sync>>,
-    tunnels: BTreeMap<DeviceName, Tunnel>,
+    epoll: OwnedFd,
+    /// The place of a tunnel is part of its poll tokens.
+    tunnels: Vec<Option<Tunnel>>,
+    bench: Bench,
 }
 
-struct Tunnel {
-    tun: Tun,
-    sockets: UdpSockets,
-    mtu: u16,
-    peers: BTreeMap<PublicKey, (Peer, Arc<PeerCounters>)>,
+/// Which descriptor is ready, as the poll carries it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ready {
+    Mailbox,
+    Tun(usize),
+    Socket(usize, Family),
+}
+
+impl Ready {
+    fn token(self) -> u64 {
+        match self {
+            Ready::Mailbox => 0,
+            Ready::Tun(at) => at as u64 * 4 + 1,
+            Ready::Socket(at, Family::V4) => at as u64 * 4 + 2,
+            Ready::Socket(at, Family::V6) => at as u64 * 4 + 3,
+        }
+    }
+
+    fn of(token: u64) -> Ready {
+        let at = (token / 4) as usize;
+        match token % 4 {
+            1 => Ready::Tun(at),
+            2 => Ready::Socket(at, Family::V4),
+            3 => Ready::Socket(at, Family::V6),
+            _ => Ready::Mailbox,
+        }
+    }
+}
+
+/// Whether the thread goes on.
+enum Next {
+    Turn,
+    Stop,
 }
 
 impl Worker {
@@ -55,49 +92,208 @@ impl Worker {
         events: SyncSender<Event>,
         counters: Arc<ShardCounters>,
     ) -> anyhow::Result<Worker> {
-        Ok(Worker { secret, mailbox, events, counters, tables: None, tunnels: BTreeMap::new() })
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).context("make an epoll instance")?;
+        let worker =
+            Worker { secret, mailbox, events, epoll, tunnels: Vec::new(), bench: Bench::new(counters, Instant::now()) };
+        worker.watch(&*worker.mailbox.wake, Ready::Mailbox)?;
+        Ok(worker)
     }
 
     pub(super) fn run(mut self) {
-        while let Ok(order) = self.mailbox.orders.recv() {
-            match order {
-                Order::Stop => return,
-                Order::Apply { command, counters, done } => {
+        let mut ready = Vec::with_capacity(EVENTS_PER_TURN);
+        loop {
+            ready.clear();
+            let timeout = self.patience();
+            let waited = epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut ready), timeout.as_ref());
+            if let Err(error) = waited
+                && error != rustix::io::Errno::INTR
+            {
+                tracing::error!("the shard cannot wait for packets and stops: {error}");
+                return;
+            }
+            self.bench.begin_turn();
+            for event in &ready {
+                match Ready::of(event.data.u64()) {
+                    Ready::Mailbox => {
+                        if let Next::Stop = self.read_mailbox() {
+                            return;
+                        }
+                    }
+                    Ready::Tun(at) => self.turn_tun(at),
+                    Ready::Socket(at, family) => self.turn_socket(at, family),
+                }
+            }
+            self.run_timers();
+        }
+    }
+
+    /// How long nothing has to be done, for all that the shard knows.
+    fn patience(&self) -> Option<Timespec> {
+        let now = Instant::now();
+        let next = self
+            .tunnels
+            .iter()
+            .flatten()
+            .filter_map(|tunnel| tunnel.device.poll_timeout(now))
+            .map(|(at, _)| at)
+            .min()?;
+        let wait = next.saturating_duration_since(now);
+        Some(Timespec { tv_sec: wait.as_secs() as i64, tv_nsec: wait.subsec_nanos().into() })
+    }
+
+    fn run_timers(&mut self) {
+        for tunnel in self.tunnels.iter_mut().flatten() {
+            if tunnel.device.poll_timeout(self.bench.now).is_some_and(|(at, _)| at <= self.bench.now) {
+                tunnel.run_timers(&mut self.bench);
+            }
+            while let Some(key) = tunnel.device.poll_event() {
+                // A control thread that is behind reads the state from the statistics.
+                let _ = self.events.try_send(Event::SessionChanged(tunnel.name.clone(), key));
+            }
+        }
+    }
+
+    fn turn_tun(&mut self, at: usize) {
+        let Some(Some(tunnel)) = self.tunnels.get_mut(at) else { return };
+        if tunnel.read_tun(&mut self.bench) == Turn::Lost {
+            if let Some(tun) = tunnel.tun.take() {
+                let _ = epoll::delete(&self.epoll, &tun);
+            }
+            let _ = self.events.try_send(Event::TunLost(tunnel.name.clone()));
+        }
+    }
+
+    fn turn_socket(&mut self, at: usize, family: Family) {
+        let Some(Some(tunnel)) = self.tunnels.get_mut(at) else { return };
+        if tunnel.read_socket(family, &mut self.bench) == Turn::Lost {
+            if let Some(socket) = tunnel.outlet.sockets.of(family) {
+                let _ = epoll::delete(&self.epoll, socket);
+            }
+            let _ = self.events.try_send(Event::SocketLost(tunnel.name.clone()));
+        }
+    }
+
+    fn read_mailbox(&mut self) -> Next {
+        let mut count = [0; 8];
+        // Only its being readable matters.
+        let _ = rustix::io::read(&*self.mailbox.wake, &mut count);
+        loop {
+            match self.mailbox.orders.try_recv() {
+                Ok(Order::Apply { command, counters, done }) => {
                     let result = self.apply(command, counters);
                     // The commander may have given up waiting.
                     let _ = done.send(result);
                 }
+                Ok(Order::Stop) | Err(TryRecvError::Disconnected) => return Next::Stop,
+                Err(TryRecvError::Empty) => return Next::Turn,
             }
         }
     }
 
     fn apply(&mut self, command: Command, counters: Option<Arc<PeerCounters>>) -> anyhow::Result<()> {
+        let now = self.bench.now;
         match command {
-            Command::AddTunnel { device, mtu, tun, sockets } => {
-                self.tunnels.insert(device, Tunnel { tun, sockets, mtu, peers: BTreeMap::new() });
+            Command::AddTunnel { device, mtu, tun, sockets } => self.add_tunnel(device, mtu, tun, sockets),
+            Command::SetMtu(device, mtu) => {
+                self.tunnel(&device)?.1.mtu = usize::from(mtu);
+                Ok(())
             }
-            Command::SetMtu(device, mtu) => self.tunnel(&device)?.mtu = mtu,
-            Command::SetSockets(device, sockets) => self.tunnel(&device)?.sockets = sockets,
-            Command::RemoveTunnel(device) => drop(self.tunnels.remove(&device)),
+            Command::SetSockets(device, sockets) => self.set_sockets(&device, sockets),
+            Command::RemoveTunnel(device) => {
+                self.remove_tunnel(&device);
+                Ok(())
+            }
             Command::AddPeer(device, key, peer) => {
                 let counters = counters.context("a new peer comes with its counters")?;
-                self.tunnel(&device)?.peers.insert(key, (peer, counters));
+                self.tunnel(&device)?.1.add_peer(now, key, &peer, counters)
             }
-            Command::UpdatePeer(device, key, peer) => self.peer(&device, &key)?.0 = peer,
-            Command::SetEndpoints(device, key, endpoints) => self.peer(&device, &key)?.0.endpoints = endpoints,
-            Command::RemovePeer(device, key) => drop(self.tunnel(&device)?.peers.remove(&key)),
-            Command::SetTables(tables) => self.tables = Some(tables),
-            Command::Barrier => {}
+            Command::UpdatePeer(device, key, peer) => {
+                self.tunnel(&device)?.1.device.update_peer(now, &key, &peer)?;
+                Ok(())
+            }
+            Command::SetEndpoints(device, key, endpoints) => {
+                Ok(self.tunnel(&device)?.1.device.set_endpoints(now, &key, &endpoints)?)
+            }
+            Command::RemovePeer(device, key) => {
+                self.remove_peer(&device, &key);
+                Ok(())
+            }
+            Command::SetTables(tables) => {
+                self.bench.tables = tables;
+                Ok(())
+            }
+            Command::Barrier => Ok(()),
+        }
+    }
+
+    fn add_tunnel(&mut self, name: DeviceName, mtu: u16, tun: Tun, sockets: UdpSockets) -> anyhow::Result<()> {
+        self.remove_tunnel(&name);
+        let at = self.tunnels.iter().position(Option::is_none).unwrap_or(self.tunnels.len());
+        self.watch(&tun, Ready::Tun(at))?;
+        self.watch_sockets(&sockets, at)?;
+        let tunnel = Tunnel::new(name, mtu, tun, sockets, self.secret.clone());
+        match self.tunnels.get_mut(at) {
+            Some(place) => *place = Some(tunnel),
+            None => self.tunnels.push(Some(tunnel)),
         }
         Ok(())
     }
 
-    fn tunnel(&mut self, device: &DeviceName) -> anyhow::Result<&mut Tunnel> {
-        self.tunnels.get_mut(device).with_context(|| format!("{}: the shard has no such tunnel", device.0))
+    fn set_sockets(&mut self, device: &DeviceName, sockets: UdpSockets) -> anyhow::Result<()> {
+        let (at, _) = self.tunnel(device)?;
+        self.watch_sockets(&sockets, at)?;
+        // Closing the old ones takes them out of the poll.
+        self.tunnel(device)?.1.set_sockets(sockets);
+        Ok(())
     }
 
-    fn peer(&mut self, device: &DeviceName, key: &PublicKey) -> anyhow::Result<&mut (Peer, Arc<PeerCounters>)> {
-        let peers = &mut self.tunnel(device)?.peers;
-        peers.get_mut(key).with_context(|| format!("{}: the shard has no peer {key:?}", device.0))
+    fn remove_tunnel(&mut self, device: &DeviceName) {
+        if let Ok((at, _)) = self.tunnel(device) {
+            self.tunnels[at] = None;
+        }
+    }
+
+    fn remove_peer(&mut self, device: &DeviceName, key: &PublicKey) {
+        if let Ok((_, tunnel)) = self.tunnel(device) {
+            tunnel.remove_peer(key);
+        }
+    }
+
+    fn tunnel(&mut self, device: &DeviceName) -> anyhow::Result<(usize, &mut Tunnel)> {
+        let places = self.tunnels.iter_mut().enumerate();
+        let mut tunnels = places.filter_map(|(at, place)| Some((at, place.as_mut()?)));
+        match tunnels.find(|(_, tunnel)| tunnel.name == *device) {
+            Some(found) => Ok(found),
+            None => bail!("{}: the shard has no such tunnel", device.0),
+        }
+    }
+
+    fn watch_sockets(&self, sockets: &UdpSockets, at: usize) -> anyhow::Result<()> {
+        for family in [Family::V4, Family::V6] {
+            if let Some(socket) = sockets.of(family) {
+                self.watch(socket, Ready::Socket(at, family))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn watch(&self, what: impl AsFd, ready: Ready) -> anyhow::Result<()> {
+        let token = epoll::EventData::new_u64(ready.token());
+        epoll::add(&self.epoll, what, token, epoll::EventFlags::IN).context("watch a descriptor")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_say_which_descriptor() {
+        for at in [0, 1, 4_000] {
+            for ready in [Ready::Tun(at), Ready::Socket(at, Family::V4), Ready::Socket(at, Family::V6)] {
+                assert_eq!(Ready::of(ready.token()), ready);
+            }
+        }
+        assert_eq!(Ready::of(Ready::Mailbox.token()), Ready::Mailbox);
     }
 }

@@ -1,0 +1,182 @@
+//! From the wire to a TUN queue: receive a batch, decrypt each datagram, judge and join the packets, write super-packets.
+
+use std::{
+    io::{self, IoSlice},
+    ops::Range,
+};
+
+use mesh_common::{
+    datapath::{DropReason, Ingress, Verdict, remap::remap},
+    frame::SliceFrame,
+    ids::{ConnectionId, RemapId},
+};
+use mesh_core::tunnel::{Opened, PeerSlot, coalesce::MAX_PARTS, ecn};
+
+use super::{
+    outbound::Turn,
+    tunnel::{Bench, HEADROOM, Tunnel},
+};
+use crate::kernel::udp::{Family, Received};
+
+/// Receives from one socket before others have their turn.
+const BUDGET: usize = 16;
+/// Failed receives in a row after which a socket is of no use.
+const MAX_FAILURES: u32 = 64;
+
+/// The run of packets that are being joined, and what they were accepted as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Accepted {
+    peer: PeerSlot,
+    remap: RemapId,
+}
+
+impl Tunnel {
+    pub(super) fn read_socket(&mut self, family: Family, bench: &mut Bench) -> Turn {
+        for _ in 0..BUDGET {
+            let Some(socket) = self.outlet.sockets.of(family) else { return Turn::Done };
+            match socket.receive(&mut bench.wire) {
+                Ok(received) => {
+                    self.failures = 0;
+                    self.open_batch(bench, &received);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Turn::Done,
+                Err(error) => {
+                    self.failures += 1;
+                    if self.failures >= MAX_FAILURES {
+                        tracing::warn!("{}: the UDP socket is of no use any more: {error}", self.name.0);
+                        return Turn::Lost;
+                    }
+                }
+            }
+        }
+        Turn::Done
+    }
+
+    fn open_batch(&mut self, bench: &mut Bench, received: &Received) {
+        let mut accepted = None;
+        let mut waiting = None;
+        let (mut peer, mut packets, mut bytes) = (None, 0, 0);
+        let segment = received.segment.max(1);
+        for start in (0..received.len).step_by(segment) {
+            let end = (start + segment).min(received.len);
+            let at = HEADROOM + start;
+            let Bench { wire, plain, counters, now, .. } = &mut *bench;
+            let opened = self.device.open(*now, received.from, received.to, &wire[start..end], &mut plain[at..]);
+            let from = match opened {
+                Opened::Packet { peer, len } => {
+                    self.deliver(bench, &mut accepted, peer, at..at + len, received.tos);
+                    waiting = Some(peer);
+                    Some(peer)
+                }
+                Opened::Empty { peer } => {
+                    waiting = Some(peer);
+                    Some(peer)
+                }
+                Opened::Reply { peer, len } => {
+                    let message = &plain[at..at + len];
+                    self.outlet.send_to(received.from, received.to, message, counters);
+                    if let Some(counters) = self.counters(peer) {
+                        counters.sent.add(1, len as u64);
+                    }
+                    waiting = Some(peer);
+                    Some(peer)
+                }
+                Opened::Cookie { len } => {
+                    self.outlet.send_to(received.from, received.to, &plain[at..at + len], counters);
+                    None
+                }
+                Opened::Refused(reason) => {
+                    counters.count_drop(reason, 1);
+                    None
+                }
+            };
+            if from != peer {
+                self.count_received(peer, packets, bytes);
+                (peer, packets, bytes) = (from, 0, 0);
+            }
+            packets += 1;
+            bytes += (end - start) as u64;
+        }
+        self.count_received(peer, packets, bytes);
+        self.write_run(bench);
+        if let Some(peer) = waiting {
+            self.flush_waiting(peer, bench);
+        }
+    }
+
+    fn count_received(&self, peer: Option<PeerSlot>, packets: u64, bytes: u64) {
+        if let Some(counters) = peer.and_then(|peer| self.counters(peer)) {
+            counters.received.add(packets, bytes);
+        }
+    }
+
+    /// Joins an authentic packet to the run, or judges it and starts a new run with it. What was judged of the first packet
+    /// of a run holds for the others: their addresses, protocol and ports are the same.
+    fn deliver(
+        &mut self,
+        bench: &mut Bench,
+        accepted: &mut Option<Accepted>,
+        peer: PeerSlot,
+        at: Range<usize>,
+        outer_tos: u8,
+    ) {
+        if !ecn::decapsulate(&mut bench.plain[at.clone()], outer_tos) {
+            bench.counters.count_drop(DropReason::Congested, 1);
+            return;
+        }
+        let len = at.len() as u64;
+        if let Some(run) = accepted.filter(|run| run.peer == peer)
+            && bench.run.extend(&bench.plain, at.clone())
+        {
+            bench.counters.remap(run.remap, 1, len);
+            return;
+        }
+        self.write_run(bench);
+        *accepted = None;
+        let Some(connection) = self.device.connection(peer) else { return };
+        match self.judge(bench, connection, at) {
+            Ok(remap) => {
+                bench.counters.remap(remap, 1, len);
+                *accepted = Some(Accepted { peer, remap });
+            }
+            Err(reason) => {
+                bench.run.clear();
+                bench.counters.count_drop(reason, 1);
+            }
+        }
+    }
+
+    /// Begins a run with the packet as it came, then rewrites it.
+    fn judge(&mut self, bench: &mut Bench, connection: ConnectionId, at: Range<usize>) -> Result<RemapId, DropReason> {
+        let Bench { plain, run, tables, .. } = bench;
+        let joins_udp = self.tun.as_ref().is_some_and(|tun| tun.carries_udp_segments());
+        run.begin(plain, at.clone(), joins_udp);
+        let mut frame = SliceFrame::with_headroom(&mut plain[..at.end], at.start);
+        match remap(&mut frame, 0, Ingress::Tunnel(connection), &**tables) {
+            Verdict::Accept { remap, .. } => Ok(remap),
+            // An error for a remote would have to be judged like any packet of ours; the remote's own path finds out.
+            Verdict::Reply(reason) | Verdict::Drop(reason) => Err(reason),
+            Verdict::Pass => Err(DropReason::NotOurDestination),
+        }
+    }
+
+    /// Writes the run to the TUN.
+    fn write_run(&mut self, bench: &mut Bench) {
+        let Bench { plain, run, counters, .. } = bench;
+        if run.is_empty() {
+            return;
+        }
+        let header = run.finish(plain).bytes();
+        let mut parts = [IoSlice::new(&[]); MAX_PARTS + 1];
+        parts[0] = IoSlice::new(&header);
+        for (to, part) in parts[1..].iter_mut().zip(run.parts()) {
+            *to = IoSlice::new(&plain[part.clone()]);
+        }
+        let count = 1 + run.parts().len();
+        let written = self.tun.as_ref().map(|tun| tun.write(&parts[..count]));
+        if !matches!(written, Some(Ok(_))) {
+            counters.tun_failed.add(count as u64 - 1);
+        }
+        run.clear();
+    }
+}

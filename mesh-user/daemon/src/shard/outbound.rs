@@ -1,0 +1,106 @@
+//! From a TUN queue to the wire: read a super-packet, judge it once, cut and encrypt it, send it as one batch.
+
+use std::io::{self, IoSlice};
+
+use mesh_common::{
+    datapath::{DropReason, Ingress, Verdict, remap::remap},
+    frame::{Checksum, SliceFrame},
+};
+use mesh_core::tunnel::{
+    ecn,
+    segment::Segments,
+    vnet::{self, Header},
+};
+
+use super::tunnel::{Bench, HEADROOM, MAX_PACKET, Tunnel};
+
+/// Reads of one TUN before others have their turn.
+const BUDGET: usize = 16;
+
+/// What a turn at a descriptor ended with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// Nothing more to do for now, or others' turn; the poll tells.
+    Done,
+    /// The descriptor is of no use any more.
+    Lost,
+}
+
+impl Tunnel {
+    pub(super) fn read_tun(&mut self, bench: &mut Bench) -> Turn {
+        let mut turn = Turn::Done;
+        for _ in 0..BUDGET {
+            let Some(tun) = &self.tun else { break };
+            let from = HEADROOM - vnet::LEN;
+            match tun.read(&mut bench.packet[from..HEADROOM + MAX_PACKET]) {
+                Ok(read) => {
+                    if let Err(reason) = self.carry(bench, read.saturating_sub(vnet::LEN)) {
+                        bench.counters.count_drop(reason, 1);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    tracing::warn!("{}: the TUN device is gone: {error}", self.name.0);
+                    turn = Turn::Lost;
+                    break;
+                }
+            }
+        }
+        self.send(&mut bench.batch, &bench.counters);
+        turn
+    }
+
+    /// Carries the packet of `len` bytes that was read.
+    fn carry(&mut self, bench: &mut Bench, len: usize) -> Result<(), DropReason> {
+        let Bench { packet, batch, counters, tables, now, .. } = bench;
+        let header = packet[HEADROOM - vnet::LEN..].first_chunk().ok_or(DropReason::Truncated)?;
+        let header = Header::parse(*header)?;
+        let connection = {
+            let mut frame = frame(packet, &header, len);
+            match remap(&mut frame, 0, Ingress::Tun, &**tables) {
+                Verdict::Accept { remap, connection } => {
+                    counters.remap(remap, 1, len as u64);
+                    connection
+                }
+                Verdict::Reply(reason) => {
+                    counters.count_drop(reason, 1);
+                    self.answer(frame.bytes());
+                    return Ok(());
+                }
+                Verdict::Drop(reason) => return Err(reason),
+                Verdict::Pass => return Err(DropReason::NotOurDestination),
+            }
+        };
+        let peer = self.device.peer_of(connection).ok_or(DropReason::NoSession)?;
+        let heading = self.heading(peer, ecn::of(&packet[HEADROOM..]))?;
+        let mut segments = Segments::new(&header, &mut packet[HEADROOM..], len)?;
+        if batch.is_better_sent(&heading, segments.count()) {
+            self.send(batch, counters);
+        }
+        while let Some(segment) = segments.next(self.mtu) {
+            self.seal(*now, &heading, segment, batch, counters);
+        }
+        Ok(())
+    }
+
+    /// Gives the sender of a packet an ICMP error.
+    fn answer(&self, error: &[u8]) {
+        let header = Header::default().bytes();
+        if let Some(tun) = &self.tun {
+            // Errors may be lost like any packet.
+            let _ = tun.write(&[IoSlice::new(&header), IoSlice::new(error)]);
+        }
+    }
+}
+
+fn frame<'a>(packet: &'a mut [u8], header: &Header, len: usize) -> SliceFrame<'a> {
+    let mut frame = SliceFrame::with_headroom(&mut packet[..HEADROOM + len], HEADROOM);
+    if let Some(partial) = header.partial {
+        frame = frame.checksum(Checksum::Partial { at: usize::from(partial.start) + usize::from(partial.offset) });
+    }
+    match header.gso {
+        Some((_, size)) => frame.super_packet(size),
+        None => frame,
+    }
+}

@@ -1,0 +1,223 @@
+//! One tunnel of a shard: a TUN queue, its sockets and sessions, and what goes between them.
+//!
+//! `outbound` and `inbound` are the two directions; here is what both share.
+
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use mesh_common::datapath::DropReason;
+use mesh_core::{
+    plan::{DeviceName, Peer, PublicKey, slots::Slots},
+    tunnel::{Device, MESSAGE_ROOM, PeerSlot, Sealed, StaticSecret, coalesce::Run, segment},
+};
+
+use super::{
+    batch::{Batch, Departure, Heading, Outlet},
+    statistics::{PeerCounters, ShardCounters},
+};
+use crate::kernel::{tun::Tun, udp::UdpSockets};
+
+/// Room in front of a packet for the headers of an ICMP error that quotes it.
+pub(super) const HEADROOM: usize = 128;
+/// Longest packet of IP, and longest datagram of UDP.
+pub(super) const MAX_PACKET: usize = 65_535;
+
+/// ICMP errors are limited per such a time.
+const ICMP_PERIOD: Duration = Duration::from_secs(1);
+
+pub(super) struct Tunnel {
+    pub(super) name: DeviceName,
+    /// `None`: lost, and not yet replaced.
+    pub(super) tun: Option<Tun>,
+    pub(super) outlet: Outlet,
+    pub(super) mtu: usize,
+    pub(super) device: Device,
+    /// By peer slot.
+    peers: Vec<Option<Readable>>,
+    /// Failed receives since the last one that worked.
+    pub(super) failures: u32,
+}
+
+/// What the readers of the statistics see of a peer.
+struct Readable {
+    counters: Arc<PeerCounters>,
+    endpoint: Option<SocketAddr>,
+}
+
+/// What a shard has once, for all its tunnels.
+pub(super) struct Bench {
+    /// Read from a TUN; the packet starts at [`HEADROOM`].
+    pub(super) packet: Box<[u8]>,
+    /// Received from a socket.
+    pub(super) wire: Box<[u8]>,
+    /// Decrypted from `wire`; starts at [`HEADROOM`].
+    pub(super) plain: Box<[u8]>,
+    pub(super) batch: Batch,
+    pub(super) run: Run,
+    pub(super) tables: Arc<Slots>,
+    pub(super) counters: Arc<ShardCounters>,
+    /// Read once a turn.
+    pub(super) now: Instant,
+    /// When ICMP errors last got their tokens.
+    refilled: Instant,
+}
+
+impl Bench {
+    pub(super) fn new(counters: Arc<ShardCounters>, now: Instant) -> Self {
+        let buffer = |len| vec![0; len].into_boxed_slice();
+        Bench {
+            packet: buffer(HEADROOM + MAX_PACKET + segment::SLACK),
+            wire: buffer(MAX_PACKET),
+            plain: buffer(HEADROOM + MAX_PACKET + MESSAGE_ROOM),
+            batch: Batch::new(),
+            run: Run::default(),
+            tables: Arc::new(Slots::default()),
+            counters,
+            now,
+            refilled: now,
+        }
+    }
+
+    /// Reads the clock, which the tables do not have.
+    pub(super) fn begin_turn(&mut self) {
+        self.now = Instant::now();
+        if self.now.saturating_duration_since(self.refilled) >= ICMP_PERIOD {
+            self.refilled = self.now;
+            self.tables.refill_icmp();
+        }
+    }
+}
+
+impl Tunnel {
+    pub(super) fn new(name: DeviceName, mtu: u16, tun: Tun, sockets: UdpSockets, secret: StaticSecret) -> Self {
+        Tunnel {
+            name,
+            tun: Some(tun),
+            outlet: Outlet::new(sockets),
+            mtu: usize::from(mtu),
+            device: Device::new(secret),
+            peers: Vec::new(),
+            failures: 0,
+        }
+    }
+
+    pub(super) fn set_sockets(&mut self, sockets: UdpSockets) {
+        self.outlet = Outlet::new(sockets);
+        self.failures = 0;
+    }
+
+    pub(super) fn add_peer(
+        &mut self,
+        now: Instant,
+        key: PublicKey,
+        peer: &Peer,
+        counters: Arc<PeerCounters>,
+    ) -> anyhow::Result<()> {
+        let slot = self.device.add_peer(now, key, peer)?;
+        if self.peers.len() <= slot.index() {
+            self.peers.resize_with(slot.index() + 1, || None);
+        }
+        self.peers[slot.index()] = Some(Readable { counters, endpoint: None });
+        Ok(())
+    }
+
+    pub(super) fn remove_peer(&mut self, key: &PublicKey) {
+        if let Ok(slot) = self.device.slot(key) {
+            self.peers[slot.index()] = None;
+        }
+        self.device.remove_peer(key);
+    }
+
+    pub(super) fn counters(&self, slot: PeerSlot) -> Option<&PeerCounters> {
+        Some(&self.peers.get(slot.index())?.as_ref()?.counters)
+    }
+
+    /// Encrypts one packet into the batch, and sends the batch where it is full.
+    #[inline]
+    pub(super) fn seal(
+        &mut self,
+        now: Instant,
+        heading: &Heading,
+        packet: &[u8],
+        batch: &mut Batch,
+        counters: &ShardCounters,
+    ) {
+        match self.device.seal(now, heading.peer, packet, batch.room()) {
+            Ok(Sealed::Data(len) | Sealed::Handshake(len)) => self.push(heading, len, batch, counters),
+            Ok(Sealed::Waiting) => {}
+            Err(reason) => counters.count_drop(reason, 1),
+        }
+    }
+
+    /// Takes a message that was written to the room of the batch.
+    pub(super) fn push(&mut self, heading: &Heading, len: usize, batch: &mut Batch, counters: &ShardCounters) {
+        if batch.fits(heading, len) {
+            batch.push(heading, len);
+            return;
+        }
+        let sent = batch.len();
+        self.send(batch, counters);
+        batch.restart(heading, sent, len);
+    }
+
+    /// Sends the batch.
+    pub(super) fn send(&mut self, batch: &mut Batch, counters: &ShardCounters) {
+        let peer = batch.heading().and_then(|heading| self.peers.get(heading.peer.index())?.as_ref());
+        let departure = batch.send(&mut self.outlet, counters, peer.map(|peer| &*peer.counters));
+        match departure {
+            Departure::Gone => {}
+            Departure::WithoutSource(peer) => self.device.forget_source(peer),
+        }
+    }
+
+    /// The heading of messages to a peer, if it is known where the peer is.
+    pub(super) fn heading(&self, peer: PeerSlot, tos: u8) -> Result<Heading, DropReason> {
+        let path = self.device.path(peer).ok_or(DropReason::NoSession)?;
+        Ok(Heading { peer, path, tos })
+    }
+
+    /// Sends what timers ask for.
+    pub(super) fn run_timers(&mut self, bench: &mut Bench) {
+        let Bench { batch, counters, now, .. } = bench;
+        self.device.handle_timeout(*now);
+        while let Some(transmit) = self.device.poll_transmit(*now, batch.room()) {
+            if let Ok(heading) = self.heading(transmit.peer, 0) {
+                self.push(&heading, transmit.len, batch, counters);
+            }
+        }
+        self.send(batch, counters);
+        self.publish(*now);
+    }
+
+    /// Sends packets of a peer that waited for the session that is there now.
+    pub(super) fn flush_waiting(&mut self, peer: PeerSlot, bench: &mut Bench) {
+        let Bench { batch, counters, .. } = bench;
+        if !self.device.can_flush(peer) {
+            return;
+        }
+        let Ok(heading) = self.heading(peer, 0) else { return };
+        while let Some(len) = self.device.flush(peer, batch.room()) {
+            self.push(&heading, len, batch, counters);
+        }
+        self.send(batch, counters);
+    }
+
+    /// Tells the readers of the statistics where the peers are and how old their sessions.
+    fn publish(&mut self, now: Instant) {
+        let Tunnel { device, peers, .. } = self;
+        for (key, slot) in device.peers() {
+            let Some(Some(peer)) = peers.get_mut(slot.index()) else { continue };
+            let age = device.handshake_age(slot);
+            peer.counters.set_handshake(age.and_then(|age| now.checked_sub(age)));
+            let endpoint = device.path(slot).map(|path| path.to);
+            if peer.endpoint != endpoint {
+                tracing::info!("peer {key:?} is at {}", endpoint.map_or("no address".to_owned(), |to| to.to_string()));
+                peer.endpoint = endpoint;
+                peer.counters.set_endpoint(endpoint);
+            }
+        }
+    }
+}

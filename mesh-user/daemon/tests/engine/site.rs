@@ -1,0 +1,154 @@
+//! One end of a tunnel for tests: a namespace, a TUN device and a shard, without the rest of the daemon.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    sync::{Arc, mpsc::Receiver},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, bail};
+use ipnet::IpNet;
+use mesh_common::{
+    ids::{ConnectionId, RemapId},
+    maps::{Node, Remap, Role},
+};
+use mesh_core::{
+    plan::{DeviceName, Peer, PublicKey, TableEntry, slots::Slots},
+    tunnel::StaticSecret,
+};
+use mesh_lab::Namespace;
+use meshd::{
+    kernel::{
+        tun::{GSO_MAX_SIZE, Tun},
+        udp::UdpSockets,
+    },
+    shard::{Command, Event, PeerStatistics, Shards},
+};
+
+pub(crate) const MTU: u16 = 1_340;
+/// Both ends use these addresses for themselves.
+pub(crate) const REAL: [&str; 2] = ["10.243.0.0/16", "fd00:243::/32"];
+pub(crate) const HOST: [&str; 2] = ["10.243.1.1", "fd00:243::1"];
+
+/// What tells the two ends apart.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Side {
+    pub(crate) name: &'static str,
+    /// What this end calls the other.
+    pub(crate) remote: [&'static str; 2],
+    pub(crate) remote_host: [&'static str; 2],
+    pub(crate) underlay: &'static str,
+    pub(crate) port: u16,
+}
+
+pub(crate) const A: Side = Side {
+    name: "a",
+    remote: ["10.81.0.0/16", "fd00:81::/32"],
+    remote_host: ["10.81.1.1", "fd00:81::1"],
+    underlay: "192.0.2.1",
+    port: 51_821,
+};
+pub(crate) const B: Side = Side {
+    name: "b",
+    remote: ["10.82.0.0/16", "fd00:82::/32"],
+    remote_host: ["10.82.1.1", "fd00:82::1"],
+    underlay: "192.0.2.2",
+    port: 51_822,
+};
+
+impl Side {
+    pub(crate) fn secret(&self) -> StaticSecret {
+        let mut bytes = [7; 32];
+        bytes[1] = self.name.as_bytes()[0];
+        StaticSecret::from_bytes(bytes)
+    }
+
+    pub(crate) fn key(&self) -> PublicKey {
+        self.secret().public_key()
+    }
+
+    pub(crate) fn device(&self) -> DeviceName {
+        DeviceName(format!("mesh-{}", self.name))
+    }
+
+    pub(crate) fn endpoint(&self) -> SocketAddr {
+        format!("{}:{}", self.underlay, self.port).parse().unwrap()
+    }
+
+    /// Addresses and routes of this end, for a device that exists.
+    pub(crate) fn route(&self, namespace: &Namespace) -> Result<()> {
+        let device = self.device().0;
+        let gso = GSO_MAX_SIZE.to_string();
+        namespace.ip(&["link", "set", &device, "mtu", &MTU.to_string(), "gso_max_size", &gso, "up"])?;
+        for ((host, remote), len) in HOST.iter().zip(self.remote).zip(["32", "128"]) {
+            namespace.ip(&["address", "replace", &format!("{host}/{len}"), "dev", "lo"])?;
+            namespace.ip(&["route", "replace", remote, "dev", &device, "src", host])?;
+        }
+        Ok(())
+    }
+
+    /// The plan's tables, as both ends have them but for the name of the other.
+    pub(crate) fn tables(&self) -> Slots {
+        let mut slots = Slots::default();
+        let mut announced = BTreeMap::new();
+        for (at, (real, remote)) in REAL.iter().zip(self.remote).enumerate() {
+            let (real, remote): (IpNet, IpNet) = (real.parse().unwrap(), remote.parse().unwrap());
+            let remap = RemapId(at as u16 + 1);
+            slots.set_remap(remap, Remap { connection: CONNECTION.0, ..Remap::default() });
+            slots.set(real, TableEntry { to: real, remap: RemapId(0), role: Role::LOCAL }).unwrap();
+            slots.set(remote, TableEntry { to: real, remap, role: Role::TUNNEL }).unwrap();
+            announced.insert(real, TableEntry { to: remote, remap, role: Role::TUNNEL });
+        }
+        slots.set_announced(CONNECTION, &announced).unwrap();
+        slots.set_node(Node { gateway_v4: [10, 243, 255, 2], unknown_v4: [10, 243, 255, 1], ..Node::default() });
+        slots.set_wireguard_ports(BTreeSet::from([self.port]));
+        slots
+    }
+}
+
+pub(crate) const CONNECTION: ConnectionId = ConnectionId(1);
+
+/// A running end.
+pub(crate) struct Site {
+    pub(crate) side: Side,
+    pub(crate) namespace: Namespace,
+    pub(crate) shards: Shards,
+    pub(crate) events: Receiver<Event>,
+    peer: PublicKey,
+}
+
+impl Site {
+    /// Starts this end towards a peer; without endpoints it waits for the peer.
+    pub(crate) fn start(
+        side: Side,
+        namespace: &Namespace,
+        peer: PublicKey,
+        endpoints: Vec<SocketAddr>,
+    ) -> Result<Site> {
+        let (shards, events) = Shards::start(side.secret())?;
+        let (tun, sockets) = namespace.enter(|| Ok((Tun::open(&side.device())?, UdpSockets::bind(side.port)?)))?;
+        side.route(namespace)?;
+        shards.apply(Command::SetTables(Arc::new(side.tables())))?;
+        shards.apply(Command::AddTunnel { device: side.device(), mtu: MTU, tun, sockets })?;
+        let config = Peer { connection: CONNECTION, endpoints, keepalive_seconds: None, announced: BTreeMap::new() };
+        shards.apply(Command::AddPeer(side.device(), peer, config))?;
+        Ok(Site { side, namespace: namespace.clone(), shards, events, peer })
+    }
+
+    pub(crate) fn peer(&self) -> PeerStatistics {
+        let peers = self.shards.statistics().peers;
+        peers.into_iter().find(|peer| peer.peer == self.peer).expect("the peer was added")
+    }
+
+    pub(crate) fn wait_connected(&self) -> Result<()> {
+        let end = Instant::now() + Duration::from_secs(8);
+        while Instant::now() < end {
+            if self.peer().handshake_age.is_some() {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        bail!("{}: no handshake within 8 s: {:?}", self.side.name, self.shards.statistics())
+    }
+}
