@@ -51,8 +51,9 @@ pub(crate) fn ensure(place: &Place, purpose: Purpose) -> Result<()> {
     // Several checkouts may share the folder; the lock goes with the file handle.
     lock.lock().context("wait for another setup in the same tools folder")?;
 
-    components::ensure()?;
-    toolchain(tools, &Rustc::ask()?)?;
+    let rustc = Rustc::ask()?;
+    components::ensure(&rustc.sysroot)?;
+    toolchain(tools, &rustc)?;
     if purpose == Purpose::Test {
         packages::ensure()?;
         wireguard_go::ensure(tools)?;

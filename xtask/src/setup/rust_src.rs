@@ -5,16 +5,12 @@
 use std::{
     fs,
     process::{Command, Stdio},
-    time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
 
-use super::{apt, rustc::Rustc, step};
+use super::{apt, components, rustc::Rustc, step};
 use crate::{bpf_build, bpf_build::Tools, process};
-
-/// A server that does not answer must not hold up the other way.
-const RUSTUP_LIMIT: Duration = Duration::from_secs(60);
 
 pub(crate) fn is_there(tools: &Tools, rustc: &Rustc) -> bool {
     bpf_build::sysroot_has_sources(&rustc.sysroot) || tools.library().join("Cargo.lock").exists()
@@ -25,9 +21,7 @@ pub(crate) fn ensure(tools: &Tools, rustc: &Rustc) -> Result<()> {
         return Ok(());
     }
     if process::find("rustup").is_some() {
-        let added = step("rustup component add rust-src", || {
-            process::succeeds_within(Command::new("rustup").args(["component", "add", "rust-src"]), RUSTUP_LIMIT)
-        })?;
+        let added = components::add("rust-src")?;
         if added && bpf_build::sysroot_has_sources(&rustc.sysroot) {
             return Ok(());
         }
