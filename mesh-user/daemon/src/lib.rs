@@ -1,13 +1,18 @@
 //! The privileged daemon of a mesh node, as a library so that tests and benches reach its parts.
 //!
-//! Read [`kernel`] for the smallest wrappers over the operating system.
+//! Read [`daemon`] first: it joins the parts. [`kernel`] has the smallest wrappers over the operating system.
 
 pub mod api;
+pub mod cleanup;
+pub mod control;
+pub mod daemon;
 pub mod kernel;
 pub mod keys;
 pub mod manifests;
 pub mod probe;
 pub mod reconcile;
+pub mod run_directory;
+pub mod settings;
 pub mod shard;
 pub mod state;
 pub mod telemetry;

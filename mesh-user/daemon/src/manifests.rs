@@ -12,6 +12,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use futures_util::StreamExt as _;
 use inotify::{Inotify, WatchMask};
+use mesh_core::model::Manifest;
 use tokio::{
     sync::mpsc,
     time::{Instant, sleep, timeout_at},
@@ -24,13 +25,6 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// How often a directory that went away is looked for.
 const ABSENT_RETRY: Duration = Duration::from_secs(1);
 const EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
-
-/// One file: its name and its text.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Manifest {
-    pub file: String,
-    pub text: String,
-}
 
 /// The manifests of a directory in the order of their names. Hidden files and what editors leave are no manifests.
 pub fn read(directory: &Path) -> Result<Vec<Manifest>> {

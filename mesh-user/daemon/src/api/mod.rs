@@ -48,6 +48,20 @@ pub struct Snapshot {
     pub notices: Vec<String>,
 }
 
+impl Default for Snapshot {
+    /// Before the first plan.
+    fn default() -> Self {
+        Snapshot {
+            at: Instant::now(),
+            started: false,
+            plan: Arc::default(),
+            listen_ports: BTreeMap::new(),
+            problems: Vec::new(),
+            notices: Vec::new(),
+        }
+    }
+}
+
 /// What a request can read.
 #[derive(Clone, Debug)]
 pub struct Api {

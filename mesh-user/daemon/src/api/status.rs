@@ -106,7 +106,9 @@ fn connection(
         detail: detail(known, state, report, peer),
         device: device.map(|device| device.0.clone()),
         endpoint: match &known.transport {
-            Transport::Direct { next_hops, .. } => next_hops.first().map(ToString::to_string),
+            Transport::Direct { next_hops, .. } => {
+                Some(next_hops.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
+            }
             _ => peer.and_then(|(_, peer)| peer.endpoint).map(|endpoint| endpoint.to_string()),
         },
         listen_port: device.and_then(|device| snapshot.listen_ports.get(device).copied()),

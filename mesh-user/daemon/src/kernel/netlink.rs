@@ -35,6 +35,13 @@ pub struct Link {
     pub kind: Option<String>,
 }
 
+impl Link {
+    /// The kind of device that tunnels are made of.
+    pub fn is_tun(&self) -> bool {
+        self.kind.as_deref() == Some("tun")
+    }
+}
+
 /// The devices of the namespace by name.
 pub type Links = BTreeMap<DeviceName, Link>;
 

@@ -3,7 +3,7 @@
 use std::{fs, io, path::PathBuf};
 
 use anyhow::{Context as _, Result};
-use mesh_core::plan::{Sysctl, SysctlKey};
+use mesh_core::plan::{DeviceName, Sysctl, SysctlKey};
 
 /// The value without its newline; `None`: no such device.
 pub fn read(sysctl: &Sysctl) -> Result<Option<String>> {
@@ -19,6 +19,19 @@ pub fn write(sysctl: &Sysctl, value: &str) -> Result<()> {
     fs::write(&path, value).with_context(|| {
         format!("cannot write {value} to {}: is /proc/sys writable, and does the device exist?", path.display())
     })
+}
+
+/// Keeps the kernel from giving the device a link-local address: a tunnel has no link, and its packets would only count
+/// as dropped. Without IPv6 there is nothing to do.
+pub fn without_link_local(device: &DeviceName) -> Result<()> {
+    const NONE: &str = "1"; // IN6_ADDR_GEN_MODE_NONE
+    let path = PathBuf::from("/proc/sys/net/ipv6/conf").join(&device.0).join("addr_gen_mode");
+    match fs::write(&path, NONE) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot write {NONE} to {}", path.display()))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn path(sysctl: &Sysctl) -> PathBuf {

@@ -14,9 +14,10 @@ mod tunnels;
 use std::{collections::BTreeMap, sync::Arc};
 
 use anyhow::Result;
+use ipnet::IpNet;
 use mesh_common::ids::{ConnectionId, IfIndex, RemapId};
 use mesh_core::{
-    plan::{Connection, DeviceName, Plan, Remap},
+    plan::{Connection, DeviceAddress, DeviceName, NodeFacts, Plan, Remap},
     reconcile::{Observed, Step},
 };
 
@@ -28,6 +29,7 @@ use crate::{
     shard::Shards,
     state::{Record, StateDirectory},
 };
+pub(crate) use sysctls::restore as restore_sysctl;
 use tables::ShardTables;
 use tunnels::LiveTunnel;
 
@@ -71,8 +73,15 @@ impl World {
         &self.state
     }
 
-    pub fn links(&self) -> &Links {
-        &self.links
+    /// What is found on this node and not ours to change.
+    pub async fn facts(&mut self) -> Result<NodeFacts> {
+        self.links = self.netlink.links().await?;
+        let mut interfaces: BTreeMap<DeviceName, Vec<IpNet>> =
+            self.links.keys().map(|name| (name.clone(), Vec::new())).collect();
+        for DeviceAddress { device, address } in self.netlink.addresses(&self.links).await? {
+            interfaces.entry(device).or_default().push(address);
+        }
+        Ok(NodeFacts { interfaces })
     }
 
     /// Gives the process its own part of `plan` at the start: what no kernel keeps over a restart (sessions, sockets,

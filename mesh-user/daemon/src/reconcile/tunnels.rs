@@ -13,12 +13,9 @@ use mesh_core::{
 
 use super::World;
 use crate::{
-    kernel::{tun::Tun, udp::UdpSockets},
+    kernel::{netlink::Link, sysctl, tun::Tun, udp::UdpSockets},
     shard::Command,
 };
-
-/// Kernel name of the kind of device that we make.
-const KIND: &str = "tun";
 
 /// A tunnel that the shards carry.
 #[derive(Debug)]
@@ -38,8 +35,11 @@ impl World {
     pub(super) fn resume_tunnels(&mut self, plan: &Plan) -> Result<usize> {
         let mut adopted = 0;
         for (device, tunnel) in &plan.tunnels {
-            if self.record.tunnels.contains(device) && self.link(device).is_some_and(is_tun) {
+            if self.record.tunnels.contains(device) && self.link(device).is_some_and(Link::is_tun) {
                 self.open_tunnel(device, tunnel)?;
+                for (key, peer) in &tunnel.peers {
+                    self.add_peer(device, *key, peer)?;
+                }
                 adopted += 1;
             }
         }
@@ -54,7 +54,7 @@ impl World {
         for device in &self.record.tunnels {
             let own = addresses.extract_if(.., |address| address.device == *device);
             let own = own.map(|address| address.address).collect();
-            let Some(link) = self.link(device).filter(|link| is_tun(link)) else { continue };
+            let Some(link) = self.link(device).filter(|link| link.is_tun()) else { continue };
             let live = self.tunnels.get(device);
             if live.is_some_and(|live| live.index != link.index || !link.up) {
                 continue;
@@ -86,7 +86,7 @@ impl World {
         Ok(())
     }
 
-    /// Makes what is missing of a tunnel: device, sockets, addresses, peers.
+    /// Device, sockets, MTU, and up. Addresses and peers come by steps of their own.
     pub(super) async fn create_tunnel(&mut self, device: &DeviceName, tunnel: &Tunnel) -> Result<()> {
         let same_device = self.tunnels.get(device).is_some_and(|live| self.index(device) == Some(live.index));
         if !same_device {
@@ -97,16 +97,8 @@ impl World {
         }
         self.set_tunnel_mtu(device, tunnel.mtu).await?;
         let index = self.tunnel(device)?.index;
-        self.netlink.set_up(index).await.with_context(|| device.0.clone())?;
-        for address in &tunnel.addresses {
-            self.add_tunnel_address(device, *address).await?;
-        }
-        if same_device {
-            for (key, peer) in &tunnel.peers {
-                self.add_peer(device, *key, peer)?;
-            }
-        }
-        Ok(())
+        sysctl::without_link_local(device)?;
+        self.netlink.set_up(index).await.with_context(|| device.0.clone())
     }
 
     pub(super) async fn set_tunnel_mtu(&mut self, device: &DeviceName, mtu: u16) -> Result<()> {
@@ -135,7 +127,7 @@ impl World {
             self.update_wireguard_ports();
         }
         if let Some(link) = self.links.remove(device)
-            && is_tun(&link)
+            && link.is_tun()
         {
             self.netlink.delete_link(link.index).await.with_context(|| device.0.clone())?;
         }
@@ -153,7 +145,14 @@ impl World {
         self.tunnels.iter().map(|(device, live)| (device.clone(), live.port)).collect()
     }
 
-    /// Hands device, sockets and peers to the shards.
+    /// The shards no longer carry the tunnel: its next observation finds none, so that it is made again.
+    pub fn forget_tunnel(&mut self, device: &DeviceName) {
+        if let Some(live) = self.tunnels.get_mut(device) {
+            live.index = IfIndex::default();
+        }
+    }
+
+    /// Hands device and sockets to the shards.
     fn open_tunnel(&mut self, device: &DeviceName, tunnel: &Tunnel) -> Result<()> {
         if self.tunnels.remove(device).is_some() {
             // The old device is gone; its sockets hold the port.
@@ -167,9 +166,6 @@ impl World {
         let live = LiveTunnel { index, listen_port: tunnel.listen_port, port, peers: BTreeMap::new() };
         self.tunnels.insert(device.clone(), live);
         self.update_wireguard_ports();
-        for (key, peer) in &tunnel.peers {
-            self.add_peer(device, *key, peer)?;
-        }
         Ok(())
     }
 
@@ -177,10 +173,6 @@ impl World {
         self.tables.slots.set_wireguard_ports(self.tunnels.values().map(|live| live.port).collect());
         self.tables.stale = true;
     }
-}
-
-pub(super) fn is_tun(link: &crate::kernel::netlink::Link) -> bool {
-    link.kind.as_deref() == Some(KIND)
 }
 
 fn bind(device: &DeviceName, port: u16) -> Result<UdpSockets> {

@@ -1,0 +1,244 @@
+//! The control loop: what makes the daemon look again, and what it does then.
+//!
+//! Settings and manifests become a plan, the plan and the world become steps, the steps are applied. A manifest change, a
+//! change in the kernel and a lost tunnel all end in that one way. What is refused leaves everything as it was.
+
+use std::{sync::Arc, time::Instant};
+
+use anyhow::{Context as _, Result};
+use mesh_core::{
+    allocate::Allocations,
+    model::{Intent, Manifest, Problems, Settings, ValidIntent},
+    plan::{Plan, PublicKey, plan},
+    reconcile::{Step, steps},
+};
+use tokio::{
+    sync::{mpsc, watch},
+    time::{Duration, sleep},
+};
+
+use crate::{
+    api::{HEARTBEAT, Snapshot},
+    manifests,
+    reconcile::World,
+    shard,
+};
+
+/// Kernel changes come in bursts; they are answered together.
+const SETTLE: Duration = Duration::from_millis(100);
+
+/// What makes the loop look again.
+#[derive(Debug)]
+pub struct Wakes {
+    pub manifests: mpsc::Receiver<()>,
+    pub kernel: mpsc::Receiver<()>,
+    pub shards: mpsc::Receiver<shard::Event>,
+}
+
+/// Where the loop tells the others what it knows.
+#[derive(Debug)]
+pub struct Published {
+    pub plans: watch::Sender<Arc<Plan>>,
+    pub snapshots: watch::Sender<Arc<Snapshot>>,
+}
+
+#[derive(Debug)]
+pub struct Control {
+    settings: Settings,
+    own_key: PublicKey,
+    world: World,
+    published: Published,
+    allocations: Allocations,
+    /// The manifests as they were read last, good or bad.
+    manifests: Vec<Manifest>,
+    /// The last intent that was good as a whole.
+    intent: Option<ValidIntent>,
+    plan: Arc<Plan>,
+    started: bool,
+    /// Why the manifests that are there now are not in force.
+    refused: Vec<String>,
+    /// What stands in the way of the plan in force.
+    trouble: Vec<String>,
+}
+
+impl Control {
+    pub fn new(settings: Settings, own_key: PublicKey, world: World, published: Published) -> Result<Self> {
+        let allocations = world.state().allocations()?.unwrap_or_default();
+        Ok(Control {
+            settings,
+            own_key,
+            world,
+            published,
+            allocations,
+            manifests: Vec::new(),
+            intent: None,
+            plan: Arc::default(),
+            started: false,
+            refused: Vec::new(),
+            trouble: Vec::new(),
+        })
+    }
+
+    /// Puts the first plan in force, then follows changes for ever. Only the start can fail.
+    pub async fn run(mut self, mut wakes: Wakes) -> Result<()> {
+        self.begin().await.context("not started, nothing was applied")?;
+        loop {
+            self.publish();
+            tokio::select! {
+                Some(()) = wakes.manifests.recv() => self.reload().await,
+                Some(()) = wakes.kernel.recv() => {
+                    sleep(SETTLE).await;
+                    // What came meanwhile is seen by the same look.
+                    let _ = wakes.kernel.try_recv();
+                    self.repair().await;
+                }
+                Some(event) = wakes.shards.recv() => self.hear(event).await,
+                () = sleep(HEARTBEAT) => {
+                    if !self.trouble.is_empty() {
+                        self.repair().await;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn begin(&mut self) -> Result<()> {
+        self.manifests = manifests::read(&self.settings.directories.manifests)?;
+        let intent = self.validate()?;
+        let (plan, allocations) = self.plan(&intent).await?;
+        let adopted = self.world.resume(&plan)?;
+        if adopted > 0 {
+            tracing::info!(tunnels = adopted, "adopted what an earlier run left");
+        }
+        self.converge(plan, allocations).await?;
+        self.intent = Some(intent);
+        self.started = true;
+        Ok(())
+    }
+
+    /// Takes up changed manifests, all or none of them.
+    async fn reload(&mut self) {
+        let read = match manifests::read(&self.settings.directories.manifests) {
+            Ok(read) => read,
+            Err(error) => return self.refuse(&format!("{error:#}")),
+        };
+        if read == self.manifests {
+            return;
+        }
+        self.manifests = read;
+        match self.take_up().await {
+            Ok(()) => self.refused.clear(),
+            Err(error) => self.refuse(&format!("{error:#}")),
+        }
+    }
+
+    async fn take_up(&mut self) -> Result<()> {
+        let intent = self.validate()?;
+        let (plan, allocations) = self.plan(&intent).await?;
+        self.converge(plan, allocations).await?;
+        self.intent = Some(intent);
+        Ok(())
+    }
+
+    /// Makes the world hold the plan again after somebody changed the world. What the present world does not allow to be
+    /// planned (an interface is gone) stays as planned before, and the rest is repaired.
+    async fn repair(&mut self) {
+        let Some(intent) = self.intent.clone() else { return };
+        let planned = self.plan(&intent).await;
+        let (result, hindrance) = match planned {
+            Ok((plan, allocations)) => (self.converge(plan, allocations).await, None),
+            Err(error) => {
+                let present = (*self.plan).clone();
+                (self.converge(present, self.allocations.clone()).await, Some(error))
+            }
+        };
+        let errors = hindrance.into_iter().chain(result.err());
+        self.set_trouble(errors.flat_map(|error| lines(&format!("{error:#}"))).collect());
+    }
+
+    async fn hear(&mut self, event: shard::Event) {
+        match event {
+            shard::Event::TunLost(device) | shard::Event::SocketLost(device) => {
+                tracing::warn!(device = device.0, "the tunnel lost its device or socket");
+                self.world.forget_tunnel(&device);
+                self.repair().await;
+            }
+            shard::Event::SessionChanged(device, peer) => tracing::debug!(device = device.0, ?peer, "session changed"),
+        }
+    }
+
+    fn validate(&self) -> Result<ValidIntent, Problems> {
+        let (settings, own_key, manifests) = (self.settings.clone(), self.own_key, self.manifests.clone());
+        Intent { settings, own_key, manifests }.validate()
+    }
+
+    async fn plan(&mut self, intent: &ValidIntent) -> Result<(Plan, Allocations)> {
+        let facts = self.world.facts().await?;
+        Ok(plan(intent, &facts, &self.allocations)?)
+    }
+
+    /// Observes, and applies what is missing. Before the first step everything that can be refused has been.
+    async fn converge(&mut self, plan: Plan, allocations: Allocations) -> Result<()> {
+        let observed = self.world.observe(&plan).await?;
+        let steps = steps(&plan, &observed);
+        if let Err(error) = self.world.prepare(&steps) {
+            self.world.abandon();
+            return Err(error);
+        }
+        if allocations != self.allocations {
+            self.world.state().save_allocations(&allocations)?;
+            self.allocations = allocations;
+        }
+        let diff = self.plan.diff(&plan);
+        for line in diff.lines() {
+            tracing::info!("plan: {line}");
+        }
+        if !steps.is_empty() || !self.started {
+            tracing::info!(steps = steps.len(), "the plan takes {} steps", steps.len());
+        }
+        self.plan = Arc::new(plan);
+        let applied = self.apply(&steps).await;
+        self.published.plans.send_replace(Arc::clone(&self.plan));
+        self.world.settle()?;
+        applied
+    }
+
+    async fn apply(&mut self, steps: &[Step]) -> Result<()> {
+        for (number, step) in steps.iter().enumerate() {
+            tracing::debug!("step {}: {step}", number + 1);
+            let applied = self.world.apply(step).await;
+            applied.with_context(|| format!("step {} of {} failed: {step}", number + 1, steps.len()))?;
+        }
+        Ok(())
+    }
+
+    fn refuse(&mut self, reason: &str) {
+        self.refused = lines(reason);
+        for line in &self.refused {
+            tracing::error!("refused, what runs goes on: {line}");
+        }
+    }
+
+    fn set_trouble(&mut self, trouble: Vec<String>) {
+        for line in trouble.iter().filter(|line| !self.trouble.contains(line)) {
+            tracing::warn!("will be tried again: {line}");
+        }
+        self.trouble = trouble;
+    }
+
+    fn publish(&self) {
+        let snapshot = Snapshot {
+            at: Instant::now(),
+            started: self.started,
+            plan: Arc::clone(&self.plan),
+            listen_ports: self.world.listen_ports(),
+            problems: self.refused.iter().chain(&self.trouble).cloned().collect(),
+            notices: self.intent.as_ref().map(|intent| intent.notices.clone()).unwrap_or_default(),
+        };
+        self.published.snapshots.send_replace(Arc::new(snapshot));
+    }
+}
+
+fn lines(text: &str) -> Vec<String> {
+    text.lines().map(str::to_owned).collect()
+}

@@ -1,0 +1,98 @@
+//! The composition root: what a running daemon consists of, and how its parts are joined. Read this first.
+//!
+//! One control thread owns every change ([`Control`]); shards carry packets on threads of their own; probes and the API
+//! only read what the control loop publishes.
+
+use std::sync::{Arc, mpsc as blocking};
+
+use anyhow::Result;
+use mesh_core::{
+    model::Settings,
+    plan::{HookChoice, Plan},
+    tunnel::StaticSecret,
+};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::{mpsc, watch},
+};
+
+use crate::{
+    api::{self, Api},
+    control::{Control, Published, Wakes},
+    kernel::{
+        netlink::{self, Netlink},
+        privileges,
+    },
+    keys, manifests, probe,
+    reconcile::World,
+    run_directory::RunDirectory,
+    shard::{self, Shards},
+    state::StateDirectory,
+};
+
+/// Runs until SIGTERM or SIGINT, or until the start fails. What is in the kernel stays in either case.
+pub async fn run(settings: Settings) -> Result<()> {
+    let stop = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
+    let programs = settings.interfaces.values().any(|attachment| attachment.hook != HookChoice::Off);
+    privileges::check(programs)?;
+    let run_directory = RunDirectory::lock(&settings.directories.run)?;
+    let state = StateDirectory::open(&settings.directories.state)?;
+    let secret = StaticSecret::from_bytes(keys::load_or_create(&settings.private_key_file)?);
+    let public_key = secret.public_key();
+    tracing::info!(cluster = %settings.cluster.id, key = ?public_key, "meshd {} starts", env!("CARGO_PKG_VERSION"));
+
+    let (shards, shard_events) = Shards::start(secret)?;
+    let shards = Arc::new(shards);
+    // Subscribed before the first look, so that no change falls in between.
+    let wakes = Wakes {
+        manifests: manifests::watch(&settings.directories.manifests)?,
+        kernel: netlink::changes()?,
+        shards: forward(shard_events),
+    };
+    let world = World::open(Netlink::open()?, Arc::clone(&shards), state).await?;
+
+    let (plans, plan_reader) = watch::channel(Arc::new(Plan::default()));
+    let (snapshots, snapshot_reader) = watch::channel(Arc::default());
+    let api = Api {
+        cluster: settings.cluster.id.to_string(),
+        public_key,
+        snapshots: snapshot_reader,
+        reports: probe::start(plan_reader),
+        shards,
+    };
+    let server = api::serve(&run_directory.socket(), api)?;
+    let control = Control::new(settings, public_key, world, Published { plans, snapshots })?;
+    let ended = tokio::select! {
+        ended = control.run(wakes) => ended,
+        ended = server => ended,
+        () = stopped(stop) => Ok(()),
+    };
+    // The next daemon replaces it; until then a client sees that nobody is here.
+    let _ = std::fs::remove_file(run_directory.socket());
+    ended
+}
+
+async fn stopped([mut terminate, mut interrupt]: [Signal; 2]) {
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stops; what is in the kernel stays, `meshd cleanup` would remove it");
+}
+
+/// Brings events of the shards into the runtime; ends with the shards.
+fn forward(events: blocking::Receiver<shard::Event>) -> mpsc::Receiver<shard::Event> {
+    let (sender, receiver) = mpsc::channel(64);
+    let pass_on = move || {
+        while let Ok(event) = events.recv() {
+            if sender.blocking_send(event).is_err() {
+                return;
+            }
+        }
+    };
+    std::thread::Builder::new()
+        .name("shard-events".to_owned())
+        .spawn(pass_on)
+        .expect("a process that just started its shards can start one thread more");
+    receiver
+}

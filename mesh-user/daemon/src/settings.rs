@@ -1,0 +1,12 @@
+//! Which settings does the daemon run with. What they mean is for `mesh_core::model` to say.
+
+use std::{fs, path::Path};
+
+use anyhow::{Context as _, Result};
+use mesh_core::model::Settings;
+
+pub fn read(path: &Path) -> Result<Settings> {
+    let text = fs::read_to_string(path)
+        .with_context(|| format!("cannot read the settings {}: name the file with --config", path.display()))?;
+    Ok(Settings::parse(&path.display().to_string(), &text)?)
+}
