@@ -31,7 +31,7 @@ pub trait Frame {
     /// Tells the transport checksum that `old` became `new`; the bytes themselves are stored by the caller.
     ///
     /// The checksum is not exposed as bytes, since only the frame knows whether it is complete or partial
-    /// (a partial one holds the *uninverted* pseudo-header sum). `N` is 2, 4 or 16.
+    /// (a partial one holds the *uninverted* pseudo-header sum). `N` is 4 or 16.
     fn l4_replace<const N: usize>(&mut self, checksum: L4Checksum, old: [u8; N], new: [u8; N]) -> Option<()>;
 
     /// Length from `l3` of the longest packet that this frame becomes on the wire: the frame's own, or the headers

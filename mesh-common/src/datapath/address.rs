@@ -11,7 +11,7 @@ use crate::{
     frame::Frame,
     ids::ConnectionId,
     maps::{Entry, Node},
-    wire::{ipv4, ipv6},
+    wire::{ipv4, ipv6, tcp},
 };
 
 /// The fixed part of an IP header of either version.
@@ -46,6 +46,15 @@ pub trait IpHeader<const N: usize>: Copy {
 
     /// The same of a packet quoted at `l3`, whose bytes end at `end`.
     fn quoted<F: Frame>(&self, frame: &F, l3: usize, end: usize) -> Result<Quoted, DropReason>;
+}
+
+impl Change<2> {
+    /// The same change of a field of 4 bytes.
+    #[inline(always)]
+    pub fn widened(self) -> Change<4> {
+        let ([a, b], [c, d]) = (self.old, self.new);
+        Change { old: [a, b, 0, 0], new: [c, d, 0, 0] }
+    }
 }
 
 /// An address of `N` bytes in network order.
@@ -147,10 +156,11 @@ impl IpHeader<4> for ipv4::Header {
         (!self.is_fragment()).then_some(l3 + self.header_len())
     }
 
-    /// RFC 792: the header and 8 bytes.
+    /// RFC 792 asks for the header and 8 bytes. With 20 the checksum of TCP is among them: the kernel does not cut a packet
+    /// in front of a checksum that is still to be finished.
     #[inline(always)]
     fn quote_len(&self) -> usize {
-        (self.total_len() as usize).min(self.header_len() + 8) & !3
+        (self.total_len() as usize).min(self.header_len() + tcp::LEN) & !3
     }
 
     #[inline(always)]
@@ -170,7 +180,7 @@ impl Address<4> for [u8; 4] {
     const SRC_AT: usize = ipv4::SRC_AT;
     const DST_AT: usize = ipv4::DST_AT;
     const HEADER_LEN: usize = ipv4::LEN;
-    const QUOTE_WORDS: usize = (ipv4::MAX_LEN + 8) / 4;
+    const QUOTE_WORDS: usize = (ipv4::MAX_LEN + tcp::LEN) / 4;
 
     #[inline(always)]
     fn locate<T: Tables>(self, tables: &T) -> Option<Entry<4>> {

@@ -202,3 +202,6 @@ fn relink<F: Frame>(frame: &mut F, l3: usize, link: Link) -> Option<()> {
     frame.store(0, link.dst)?;
     frame.store(6, link.src)
 }
+
+#[cfg(test)]
+mod tests;

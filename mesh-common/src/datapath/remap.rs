@@ -254,11 +254,11 @@ where
     for (at, change) in [(<[u8; N]>::SRC_AT, &rewrite.dst), (<[u8; N]>::DST_AT, &quote.dst)] {
         cover(frame, payload, change)?;
         if let Some(header) = readdress(frame, quote.at, at, change)? {
-            cover(frame, payload, &header)?;
+            cover(frame, payload, &header.widened())?;
         }
         if let Some(inner) = quote.checksum {
             let inner = recover(frame, inner, change)?;
-            cover(frame, payload, &inner)?;
+            cover(frame, payload, &inner.widened())?;
         }
     }
     Some(())
@@ -301,5 +301,7 @@ where
     <[u8; N]>::reseal(frame, l3, change.old, change.new)
 }
 
+#[cfg(test)]
+mod roundtrip;
 #[cfg(test)]
 mod tests;

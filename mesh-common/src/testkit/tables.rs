@@ -9,7 +9,7 @@ use std::{
 use crate::{
     datapath::Tables,
     ids::{ConnectionId, RemapId},
-    maps::{Entry, Entry4, Entry6, Node, Remap, Role},
+    maps::{Entry, Entry4, Entry6, Node, Remap},
 };
 
 /// Prefixes and what they become, longest first.
@@ -52,9 +52,14 @@ impl MemoryTables {
         self.remaps.insert(id.0, Remap { ingress, connection: connection.0, reserved: 0 });
     }
 
-    /// Every prefix of the plan, longest first: where a generator finds addresses that mean something.
-    pub fn prefixes_v4(&self) -> impl Iterator<Item = ([u8; 4], u8, Role)> + '_ {
-        self.v4.iter().map(|(network, len, entry)| (*network, *len, entry.role))
+    /// Every prefix of the plan with its length, longest first: to fill other tables with.
+    pub fn prefixes_v4(&self) -> &[([u8; 4], u8, Entry4)] {
+        &self.v4
+    }
+
+    /// As [`MemoryTables::prefixes_v4`].
+    pub fn prefixes_v6(&self) -> &[([u8; 16], u8, Entry6)] {
+        &self.v6
     }
 }
 

@@ -7,7 +7,10 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::{network::Direction, site::Connection};
+use super::{
+    network::{Direction, Network},
+    site::Connection,
+};
 use crate::{
     interrupt,
     link::Port,
@@ -142,12 +145,7 @@ pub fn addresses(direction: &Direction, random: &mut u64) -> Result<String> {
 fn encrypted(direction: &Direction, random: &mut u64) -> Result<String> {
     let (from, to, dial) = pods(direction, random)?;
     let seen = direction.seen(from.address)?;
-    let inner: Vec<Prefix> = direction.from.site.pods.iter().map(|pods| Prefix::parse(pods)).collect::<Result<_>>()?;
-    let (there, here) = (direction.there, direction.here);
-    let plain = Sniffer::everywhere(&direction.network.wire, move |packet| {
-        let is_inner = |address| [there, here].iter().chain(&inner).any(|prefix| prefix.contains(address));
-        sniff::contains(packet, MARK) || sniff::addresses(packet).is_some_and(|(a, b)| is_inner(a) || is_inner(b))
-    })?;
+    let plain = plain_text(direction.network)?;
     let enters = on_tunnel(direction.from, direction.to, from.address, dial)?;
     let leaves = on_tunnel(direction.to, direction.from, seen, to.address)?;
     exchange_mark(&from, &to, dial)?;
@@ -157,6 +155,16 @@ fn encrypted(direction: &Direction, random: &mut u64) -> Result<String> {
     ensure!(plain.seen() > 0, "nothing was seen on the underlay");
     ensure!(plain.matched() == 0, "{} packets on the underlay show what is inside", plain.matched());
     Ok(format!("{} -> {dial} enters, {seen} -> {} leaves; nothing of it on the underlay", from.address, to.address))
+}
+
+/// Counts the packets on the underlay that have an address of a pod, real or presented, or the text of [`addresses`].
+pub fn plain_text(network: &Network) -> Result<Sniffer> {
+    // All of the demo's CIDRs lie in these; the underlay does not.
+    let overlay = [Prefix::parse("10.0.0.0/8")?, Prefix::parse("fd00::/8")?];
+    Sniffer::everywhere(&network.wire, move |packet| {
+        let is_inner = |address| overlay.iter().any(|prefix| prefix.contains(address));
+        sniff::contains(packet, MARK) || sniff::addresses(packet).is_some_and(|(a, b)| is_inner(a) || is_inner(b))
+    })
 }
 
 fn presented_on_the_wire(direction: &Direction, random: &mut u64) -> Result<String> {

@@ -31,25 +31,26 @@ pub enum Cables {
     Real,
 }
 
+impl Cables {
+    fn apply(self, ends: [Port; 2]) -> Result<()> {
+        match self {
+            Cables::Virtual => Ok(()),
+            Cables::Real => ends.into_iter().try_for_each(link::as_on_a_wire),
+        }
+    }
+}
+
 impl Cluster {
-    /// Namespaces, cables, addresses, settings and a key; `meshd` does not run yet.
-    pub(super) fn lay_out(lab: &Lab, site: Site, wire: Port, cables: Cables, programs: &Programs) -> Result<Cluster> {
+    /// Namespaces, addresses, settings and a key, all but the cable to the underlay; `meshd` does not run yet.
+    pub(super) fn lay_out(lab: &Lab, site: Site, cables: Cables, programs: &Programs) -> Result<Cluster> {
         let id = site.id.clone();
         let gateway = lab.namespace(&format!("{id}-gw"))?;
         let hosts = [lab.namespace(&format!("{id}-a"))?, lab.namespace(&format!("{id}-b"))?];
-        let underlay = Port::new(&gateway, "und0");
-        link::plug(underlay, wire, &id)?;
-        let length = if site.underlay.is_ipv4() { 24 } else { 64 };
-        link::address(underlay, &[&format!("{}/{length}", site.underlay)])?;
-        let mut ends = vec![underlay, Port::new(wire.namespace, &id)];
         for (host, (number, device)) in hosts.iter().zip([(1, "pods1"), (2, "pods2")]) {
             let (inner, outer) = (Port::new(host, "eth0"), Port::new(&gateway, device));
             link::veth(inner, outer)?;
             connect_host(inner, outer, number, &site)?;
-            ends.extend([inner, outer]);
-        }
-        if cables == Cables::Real {
-            ends.into_iter().try_for_each(link::as_on_a_wire)?;
+            cables.apply([inner, outer])?;
         }
         // A gateway is a router; what else it takes is up to the daemon.
         gateway.sysctl("net/ipv4/ip_forward", "1")?;
@@ -58,6 +59,19 @@ impl Cluster {
         node.configure(&site.settings())?;
         let public_key = make_key(&node)?;
         Ok(Cluster { site, node, hosts, public_key })
+    }
+
+    /// Plugs `und0` of the gateway into a switch. Whatever the gateway has no route for leaves through it.
+    pub(super) fn plug(&self, switch: Port, cables: Cables, mtu: u16) -> Result<()> {
+        let (underlay, port) = (Port::new(self.gateway(), "und0"), Port::new(switch.namespace, self.id()));
+        link::plug(underlay, switch, self.id())?;
+        for end in [underlay, port] {
+            link::mtu(end, mtu)?;
+        }
+        cables.apply([underlay, port])?;
+        link::address(underlay, &[&format!("{}/24", self.site.underlay)])?;
+        self.gateway().ip(&["route", "add", "default", "via", &site::DEFAULT_GATEWAY.to_string()])?;
+        Ok(())
     }
 
     pub fn id(&self) -> &str {

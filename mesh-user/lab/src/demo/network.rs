@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::{
     cluster::{Cables, Cluster},
-    site::{Connection, Site},
+    site::{self, Connection, Site},
 };
 use crate::{
     Lab, Namespace,
@@ -48,15 +48,16 @@ impl Network {
     pub fn new(lab: &Lab, name: &str, mtu: u16) -> Result<Network> {
         let wire = lab.namespace(name)?;
         link::switch(&wire, SWITCH)?;
-        link::mtu(Port::new(&wire, SWITCH), mtu)?;
+        let switch = Port::new(&wire, SWITCH);
+        link::mtu(switch, mtu)?;
+        link::address(switch, &[&format!("{}/24", site::DEFAULT_GATEWAY)])?;
         Ok(Network { clusters: Vec::new(), wire, connections: Vec::new() })
     }
 
     /// Adds a cluster whose daemon does not run yet. The MTU of its underlay is that of the switch.
     pub fn add(&mut self, lab: &Lab, site: Site, cables: Cables, mtu: u16, programs: &Programs) -> Result<&Cluster> {
-        let cluster = Cluster::lay_out(lab, site, Port::new(&self.wire, SWITCH), cables, programs)?;
-        link::mtu(Port::new(cluster.gateway(), "und0"), mtu)?;
-        link::mtu(Port::new(&self.wire, cluster.id()), mtu)?;
+        let cluster = Cluster::lay_out(lab, site, cables, programs)?;
+        cluster.plug(Port::new(&self.wire, SWITCH), cables, mtu)?;
         self.clusters.push(cluster);
         Ok(self.clusters.last().expect("one was just pushed"))
     }
@@ -84,6 +85,17 @@ impl Network {
         }
         self.connections.push((client, server, connection));
         Ok(())
+    }
+
+    /// The cable that plugs the gateway of a cluster into the switch is cut: both of its ends are gone.
+    pub fn unplug(&self, cluster: usize) -> Result<()> {
+        self.clusters[cluster].gateway().ip(&["link", "delete", "dev", "und0"])?;
+        Ok(())
+    }
+
+    /// A new cable instead of one that was cut, with the addresses and the MTU of the old one.
+    pub fn plug(&self, cluster: usize, cables: Cables, mtu: u16) -> Result<()> {
+        self.clusters[cluster].plug(Port::new(&self.wire, SWITCH), cables, mtu)
     }
 
     /// Starts every daemon and waits until every connection is connected at both ends.

@@ -2,6 +2,9 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+/// Where gateways send what they have no route for: the switch itself, so that a leak is seen on the underlay.
+pub(super) const DEFAULT_GATEWAY: Ipv4Addr = Ipv4Addr::new(172, 31, 0, 254);
+
 /// How two clusters are connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Connection {

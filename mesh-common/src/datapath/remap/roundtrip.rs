@@ -1,0 +1,129 @@
+//! What holds of every rewrite, over generated frames: it can be taken back, and it knows partial checksums.
+
+use super::*;
+use crate::{
+    checksum::{fold, pseudo_header},
+    frame::{Checksum, SliceFrame},
+    ids::IfIndex,
+    testkit::{Generated, Generator, Kind, World},
+};
+
+const FRAMES: u64 = 1_000_000;
+
+impl<const N: usize> Change<N> {
+    fn inverse(&self) -> Change<N> {
+        Change { old: self.new, new: self.old }
+    }
+}
+
+impl<const N: usize> Rewrite<N> {
+    /// The rewrite that takes this one back.
+    fn inverse(&self) -> Rewrite<N> {
+        let body = match self.body {
+            Body::Error { checksum, quote } => {
+                Body::Error { checksum, quote: Quote { dst: quote.dst.inverse(), ..quote } }
+            }
+            body => body,
+        };
+        Rewrite { remap: self.remap, src: self.src.inverse(), dst: self.dst.inverse(), body }
+    }
+}
+
+fn there_and_back<const N: usize>(world: &World, generated: &Generated) -> bool
+where
+    [u8; N]: Address<N>,
+{
+    let mut bytes = generated.frame.clone();
+    let mut frame = SliceFrame::new(&mut bytes);
+    let l3 = generated.l3;
+    let Some(header) = <[u8; N] as Address<N>>::Header::load(&frame, l3) else { return false };
+    let Decision::Rewrite(rewrite) = decide(&frame, l3, &header, generated.door, &world.tables) else { return false };
+    assert_eq!(apply(&mut frame, l3, &rewrite), Some(()), "what was decided is in the frame: {generated:?}");
+    let moved = frame.bytes() != generated.frame;
+    assert_eq!(apply(&mut frame, l3, &rewrite.inverse()), Some(()));
+    if generated.kind != Kind::Garbage {
+        assert_eq!(frame.bytes(), generated.frame, "{generated:?}");
+    }
+    moved
+}
+
+#[test]
+fn unmap_of_map_is_the_packet_itself() {
+    let world = World::new(IfIndex(4));
+    let mut generator = Generator::new(&world, 2);
+    let mut moved = 0;
+    for _ in 0..FRAMES {
+        let generated = generator.frame();
+        let there_and_back = if generated.v6 { there_and_back::<16> } else { there_and_back::<4> };
+        moved += u64::from(there_and_back(&world, &generated));
+    }
+    assert!(moved > FRAMES / 4, "only {moved} of {FRAMES} were rewritten");
+}
+
+#[test]
+fn the_daemon_and_a_kernel_hook_decide_alike() {
+    let world = World::new(IfIndex(4));
+    let mut generator = Generator::new(&world, 3);
+    for _ in 0..100_000 {
+        let generated = generator.frame();
+        let mut bytes = generated.frame.clone();
+        let verdict = remap(&mut SliceFrame::new(&mut bytes), generated.l3, generated.door, &world.tables);
+        match verdict {
+            Verdict::Accept { .. } => {}
+            Verdict::Pass | Verdict::Drop(_) => assert_eq!(bytes, generated.frame, "{verdict:?} of {generated:?}"),
+            Verdict::Reply(_) => panic!("a rewrite alone answers nobody"),
+        }
+    }
+}
+
+/// Where the transport of a plain TCP or UDP packet and its checksum are.
+fn transport_of(generated: &Generated) -> Option<(u8, usize, usize)> {
+    let packet = &generated.frame[generated.l3..];
+    let (protocol, at) = if generated.v6 { (packet[6], 40) } else { (packet[9], 4 * usize::from(packet[0] & 15)) };
+    let at = at + generated.l3;
+    match protocol {
+        wire::protocol::TCP => Some((protocol, at, at + 16)),
+        wire::protocol::UDP => Some((protocol, at, at + 6)),
+        _ => None,
+    }
+}
+
+fn pseudo_of(frame: &[u8], generated: &Generated, protocol: u8, len: u32) -> u16 {
+    let packet = &frame[generated.l3..];
+    let take = |at: usize| -> [u8; 4] { packet[at..at + 4].try_into().unwrap() };
+    let take_v6 = |at: usize| -> [u8; 16] { packet[at..at + 16].try_into().unwrap() };
+    fold(if generated.v6 {
+        pseudo_header(take_v6(8), take_v6(24), protocol, len)
+    } else {
+        pseudo_header(take(12), take(16), protocol, len)
+    })
+}
+
+#[test]
+fn partial_checksums_stay_the_sum_of_the_pseudo_header() {
+    let world = World::new(IfIndex(4));
+    let mut generator = Generator::new(&world, 4);
+    let mut rewritten = 0;
+    for _ in 0..200_000 {
+        let generated = generator.frame();
+        if !matches!(generated.kind, Kind::Tcp | Kind::Udp | Kind::UdpWithoutChecksum | Kind::Options) {
+            continue;
+        }
+        let Some((protocol, start, at)) = transport_of(&generated) else { continue };
+        let mut bytes = generated.frame.clone();
+        let len = (bytes.len() - start) as u32;
+        let before = pseudo_of(&bytes, &generated, protocol, len);
+        bytes[at..at + 2].copy_from_slice(&before.to_ne_bytes());
+        let mut frame = SliceFrame::new(&mut bytes).checksum(Checksum::Partial { at });
+        if !matches!(remap(&mut frame, generated.l3, generated.door, &world.tables), Verdict::Accept { .. }) {
+            continue;
+        }
+        rewritten += 1;
+        let after = u16::from_ne_bytes([bytes[at], bytes[at + 1]]);
+        let want = pseudo_of(&bytes, &generated, protocol, len);
+        assert_eq!(after % 0xffff, want % 0xffff, "{generated:?}");
+        assert_eq!(bytes[start..at], generated.frame[start..at]);
+        assert_eq!(bytes[at + 2..], generated.frame[at + 2..]);
+    }
+    assert!(rewritten > 10_000, "only {rewritten} were rewritten");
+}

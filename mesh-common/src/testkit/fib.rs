@@ -1,0 +1,31 @@
+//! A routing table with one answer.
+
+use crate::datapath::route::{Fib, Flow, Route};
+
+/// Sends everything the same way, which takes packets of up to `mtu` bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct FixedFib {
+    pub mtu: u16,
+    pub route: Route,
+}
+
+impl FixedFib {
+    fn answer(&self, len: usize) -> Route {
+        match self.route {
+            Route::Redirect { .. } | Route::NeedsKernel if len > usize::from(self.mtu) => {
+                Route::TooBig { mtu: self.mtu }
+            }
+            route => route,
+        }
+    }
+}
+
+impl Fib for FixedFib {
+    fn route_v4(&self, flow: &Flow<4>) -> Route {
+        self.answer(flow.len)
+    }
+
+    fn route_v6(&self, flow: &Flow<16>) -> Route {
+        self.answer(flow.len)
+    }
+}
