@@ -5,6 +5,7 @@
 //! the next [`Lab`] if its maker was killed. Nothing here judges packets or knows how the daemon works inside.
 
 pub mod demo;
+pub mod foreign;
 pub mod interrupt;
 mod lab;
 pub mod link;

@@ -4,7 +4,6 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
-    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
@@ -29,23 +28,14 @@ impl Programs {
         let programs = Programs { meshd: directory.join("meshd"), meshctl: directory.join("meshctl") };
         for program in [&programs.meshd, &programs.meshctl] {
             if !program.is_file() {
-                bail!("{} is not built: `cargo xtask build` does it", program.display());
+                bail!("{} is not built: `cargo xtask build` does it, or `cargo build` for tests", program.display());
             }
         }
         Ok(programs)
     }
 
-    /// For tests: beside a program that cargo built for this test, `env!("CARGO_BIN_EXE_...")`. cargo builds no programs of
-    /// other packages for a test, so this does.
+    /// Beside a program that cargo built for a test, `env!("CARGO_BIN_EXE_...")`.
     pub fn beside(program: &str) -> Result<Programs> {
-        static BUILT: Mutex<bool> = Mutex::new(false);
-        let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
-        if !*built {
-            let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-            cargo.args(["build", "--quiet", "--package", "meshd", "--package", "meshctl"]);
-            process::output(&mut cargo, Duration::from_secs(600))?;
-            *built = true;
-        }
         let directory = Path::new(program).parent().with_context(|| format!("{program} is in no directory"))?;
         Programs::in_directory(directory)
     }
@@ -230,7 +220,7 @@ impl Node {
         self.daemon.as_mut().with_context(|| format!("meshd of {} does not run", self.host))
     }
 
-    fn settings(&self) -> PathBuf {
+    pub fn settings(&self) -> PathBuf {
         self.directory.join("meshd.toml")
     }
 
