@@ -179,3 +179,6 @@ fn may_enter<const N: usize, T: Tables>(entry: &Entry<N>, interface: IfIndex, ta
     entry.role.has(Role::DIRECT)
         && tables.remap(RemapId(entry.remap)).is_some_and(|remap| remap.ingress == 0 || remap.ingress == interface.0)
 }
+
+#[cfg(test)]
+mod tests;

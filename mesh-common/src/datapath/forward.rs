@@ -204,4 +204,6 @@ fn relink<F: Frame>(frame: &mut F, l3: usize, link: Link) -> Option<()> {
 }
 
 #[cfg(test)]
+mod generated;
+#[cfg(test)]
 mod tests;

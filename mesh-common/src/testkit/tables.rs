@@ -109,7 +109,8 @@ fn find<const N: usize>(prefixes: &Prefixes<N>, address: [u8; N]) -> Option<Entr
     prefixes.iter().find(|(network, len, _)| holds(network, *len, &address)).map(|(.., entry)| *entry)
 }
 
-fn holds<const N: usize>(network: &[u8; N], len: u8, address: &[u8; N]) -> bool {
+/// Whether the prefix holds the address.
+pub(super) fn holds<const N: usize>(network: &[u8; N], len: u8, address: &[u8; N]) -> bool {
     network.iter().zip(address).enumerate().all(|(i, (a, b))| {
         let bits = usize::from(len).saturating_sub(i * 8).min(8);
         let mask = if bits == 0 { 0 } else { 0xff_u8 << (8 - bits) };

@@ -2,7 +2,7 @@
 
 use std::{vec, vec::Vec};
 
-use super::{MemoryTables, Random};
+use super::{MemoryTables, Random, tables::holds};
 use crate::{
     datapath::Ingress,
     ids::{ConnectionId, IfIndex, RemapId},
@@ -176,8 +176,22 @@ impl World {
         }
     }
 
+    /// Whether the prefix of a place holds the address.
+    pub fn place_holds(&self, place: Place, address: Ip) -> bool {
+        match address {
+            Ip::V4(address) => {
+                let (network, len) = place.v4();
+                holds(&network, len, &address)
+            }
+            Ip::V6(address) => {
+                let (network, len) = place.v6();
+                holds(&network, len, &address)
+            }
+        }
+    }
+
     /// Some address of a place.
-    pub(super) fn address(&self, place: Place, v6: bool, random: &mut Random) -> Ip {
+    pub fn address(&self, place: Place, v6: bool, random: &mut Random) -> Ip {
         if v6 {
             let (network, len) = place.v6();
             Ip::V6(with_host(network, len, random))
