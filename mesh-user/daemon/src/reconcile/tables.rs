@@ -69,7 +69,7 @@ impl World {
         // Shards have no underlay interface: what comes through a tunnel is authentic.
         self.tables.slots.set_remap(id, maps::Remap { ingress: 0, connection, reserved: 0 });
         self.tables.stale = true;
-        self.remaps.insert(id, remap.clone());
+        self.remaps.insert(id, *remap);
         self.record.set_remap(id, remap);
     }
 
