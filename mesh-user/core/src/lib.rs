@@ -8,6 +8,7 @@
 
 pub mod allocate;
 pub mod api;
+pub mod explain;
 pub mod model;
 pub mod plan;
 pub mod probe;

@@ -5,6 +5,7 @@ use ipnet::IpNet;
 use super::{
     cluster_id::ClusterId,
     document::{Document, Place},
+    prefix,
     problem::Problems,
     tree::Fields,
 };
@@ -50,6 +51,12 @@ impl Prefixes {
         self.pod.iter().zip(&other.pod).chain(self.external.iter().zip(&other.external))
     }
 
+    /// Pod and external prefixes that lie in each other.
+    fn overlaps(&self) -> impl Iterator<Item = (&IpNet, &IpNet)> {
+        let pairs = self.pod.iter().flat_map(|pod| self.external.iter().map(move |external| (pod, external)));
+        pairs.filter(|(pod, external)| prefix::overlap(pod, external))
+    }
+
     /// Why these cannot be other names of `real`, index by index: the field and what is wrong with it.
     pub(crate) fn misaligned(&self, real: &Prefixes) -> Option<(&'static str, String)> {
         [("pod", &self.pod, &real.pod), ("external", &self.external, &real.external)].into_iter().find_map(
@@ -71,6 +78,10 @@ impl Configuration {
             let real = remote.required_section("cidr").map(prefixes)?;
             if real.pod.is_empty() {
                 remote.report("cidr.pod", "no pod CIDR", "give the pod CIDR of the remote cluster");
+            }
+            for (pod, external) in real.overlaps() {
+                let message = format!("{external} overlaps the pod CIDR {pod}");
+                remote.report("cidr.external", message, "give each cluster prefixes that are its own");
             }
             let remote_presented = remote.section("presented").map(prefixes);
             let path = remote.path("presented");
