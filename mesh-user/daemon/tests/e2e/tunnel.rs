@@ -1,0 +1,198 @@
+//! Connections through WireGuard tunnels: promises, death and rebirth of a daemon, reload, changes of the underlay.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use mesh_lab::{
+    Lab,
+    demo::{
+        Cables, Connection, Network, Site, UNDERLAY_MTU,
+        check::{plain_text, pods},
+        wireguard_pair,
+    },
+    interrupt,
+    traffic::{self, flow::Flow, stream::Stream},
+};
+
+use crate::{keep_all_promises, programs};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Clusters 1 to `count`, all with the same CIDRs, not connected yet.
+fn clusters(lab: &Lab, count: u8, cables: Cables) -> Result<Network> {
+    let mut network = Network::new(lab, "wire", UNDERLAY_MTU)?;
+    for number in 1..=count {
+        network.add(lab, Site::new(number), cables, UNDERLAY_MTU, &programs()?)?;
+    }
+    Ok(network)
+}
+
+/// The same as on real cables: no offload hides a checksum that is wrong.
+#[test]
+fn a_pair_on_real_cables_keeps_its_promises() -> Result<()> {
+    let lab = Lab::new()?;
+    let mut network = clusters(&lab, 2, Cables::Real)?;
+    network.connect(0, 1, Connection::Wireguard)?;
+    network.start()?;
+    keep_all_promises(&network)
+}
+
+#[test]
+fn a_triangle_of_equal_cidrs_keeps_its_promises() -> Result<()> {
+    let lab = Lab::new()?;
+    let mut network = clusters(&lab, 3, Cables::Virtual)?;
+    for (client, server) in [(0, 1), (1, 2), (2, 0)] {
+        network.connect(client, server, Connection::Wireguard)?;
+    }
+    network.start()?;
+    keep_all_promises(&network)
+}
+
+/// A killed daemon leaks nothing, although its gateway has a default route; what was under way goes on after its restart.
+#[test]
+fn a_killed_daemon_fails_closed_and_its_flows_continue() -> Result<()> {
+    let lab = Lab::new()?;
+    let mut network = wireguard_pair(&lab, &programs()?)?;
+    network.start()?;
+    let (flow, leak, before) = {
+        let direction = network.direction(0, 1, false)?;
+        let (from, to, dial) = pods(&direction, &mut 7)?;
+        let leak = plain_text(&network)?;
+        let flow = Flow::start(&from, &to, dial, Duration::from_secs(40))?;
+        interrupt::wait_for("the flow to run", PATIENCE, PAUSE, || Ok((flow.received() > 1 << 20).then_some(())))?;
+        (flow, leak, direction)
+    };
+    let (from, _, dial) = pods(&before, &mut 8)?;
+    network.clusters[0].node.kill()?;
+    let seen = leak.seen();
+    ensure!(!traffic::answers_ping(&from, dial, 8)?, "a pod was reached through a daemon that is dead");
+    std::thread::sleep(Duration::from_millis(500));
+    let stalled = flow.received();
+    network.clusters[0].node.start()?;
+    network.wait_connected(PATIENCE)?;
+    interrupt::wait_for("the flow to go on", PATIENCE, PAUSE, || {
+        Ok((flow.received() > stalled + (1 << 20)).then_some(()))
+    })?;
+    flow.stop()?;
+    ensure!(leak.matched() == 0, "{} packets showed what is inside", leak.matched());
+    ensure!(leak.seen() > seen, "nothing was seen on the underlay");
+    Ok(())
+}
+
+/// A manifest that adds and removes another connection does not cost this one a datagram.
+#[test]
+fn a_reload_leaves_other_connections_alone() -> Result<()> {
+    let lab = Lab::new()?;
+    let mut network = clusters(&lab, 3, Cables::Virtual)?;
+    network.connect(0, 1, Connection::Wireguard)?;
+    network.start()?;
+    let stream = {
+        let direction = network.direction(0, 1, false)?;
+        let (from, to, dial) = pods(&direction, &mut 9)?;
+        Stream::start(&from, &to, dial, 1_000)?
+    };
+    let untouched = network.clusters[0].node.status()?.connection("cl02")?.clone();
+    network.connect(0, 2, Connection::Wireguard)?;
+    network.wait_connected(PATIENCE)?;
+    for manifest in ["gateway-cl03", "key-cl03", "configuration-cl03"] {
+        network.clusters[0].node.remove_manifest(manifest)?;
+    }
+    interrupt::wait_for("the connection to be gone", PATIENCE, PAUSE, || {
+        Ok(network.clusters[0].node.status()?.connection("cl03").is_err().then_some(()))
+    })?;
+    let after = network.clusters[0].node.status()?.connection("cl02")?.clone();
+    let tally = stream.stop()?;
+    ensure!(tally.sent > 500 && tally.lost == 0 && tally.duplicates == 0, "{tally:?}\n{}", network.tails());
+    ensure!((&untouched.listen_port, &untouched.endpoint) == (&after.listen_port, &after.endpoint), "{after:?}");
+    Ok(())
+}
+
+#[test]
+fn an_invalid_manifest_is_refused_and_what_runs_stays() -> Result<()> {
+    let lab = Lab::new()?;
+    let mut network = wireguard_pair(&lab, &programs()?)?;
+    network.start()?;
+    let node = &network.clusters[0].node;
+    let broken = network.clusters[0].site.configuration(&network.clusters[1].site, Connection::Wireguard);
+    node.put_manifest("configuration-cl02", &broken.replace("pod: 10.243.0.0/16", "pod: 10.243.0.0/33"))?;
+    let problems = interrupt::wait_for("the problem to be told", PATIENCE, PAUSE, || {
+        Ok(Some(node.status()?.problems).filter(|problems| !problems.is_empty()))
+    })?;
+    ensure!(problems.iter().any(|problem| problem.contains("10.243.0.0/33")), "{problems:?}");
+    let direction = network.direction(0, 1, false)?;
+    let (from, _, dial) = pods(&direction, &mut 3)?;
+    traffic::ping(&from, dial)?;
+    node.put_manifest("configuration-cl02", &broken)?;
+    interrupt::wait_for("the problem to be gone", PATIENCE, PAUSE, || {
+        Ok(node.status()?.problems.is_empty().then_some(()))
+    })?;
+    traffic::ping(&from, dial)
+}
+
+#[test]
+fn an_underlay_that_is_cut_and_made_again_recovers() -> Result<()> {
+    let lab = Lab::new()?;
+    let mut network = wireguard_pair(&lab, &programs()?)?;
+    network.start()?;
+    let direction = network.direction(0, 1, false)?;
+    let (from, _, dial) = pods(&direction, &mut 5)?;
+    for cluster in [0, 1] {
+        network.unplug(cluster)?;
+        ensure!(!traffic::answers_ping(&from, dial, 3)?, "a pod was reached without an underlay");
+        network.plug(cluster, Cables::Virtual, UNDERLAY_MTU)?;
+        let begun = Instant::now();
+        interrupt::wait_for("pods to reach each other again", PATIENCE, PAUSE, || {
+            Ok(traffic::answers_ping(&from, dial, 1)?.then_some(()))
+        })
+        .with_context(|| network.tails())?;
+        ensure!(begun.elapsed() < Duration::from_secs(10), "it took {:?}", begun.elapsed());
+    }
+    Ok(())
+}
+
+/// `cleanup` removes all that is ours and nothing else.
+#[test]
+fn cleanup_leaves_the_gateway_as_it_was() -> Result<()> {
+    let lab = Lab::new()?;
+    let mut network = wireguard_pair(&lab, &programs()?)?;
+    // What the daemon has to change, it has to put back.
+    for (key, value) in [("forwarding", "0"), ("rp_filter", "2")] {
+        network.clusters[0].gateway().sysctl(&format!("net/ipv4/conf/pods1/{key}"), value)?;
+    }
+    let before = host_state(&network)?;
+    network.start()?;
+    ensure!(host_state(&network)? != before);
+    network.clusters[0].node.terminate()?;
+    network.clusters[0].node.cleanup()?;
+    let after = host_state(&network)?;
+    ensure!(after == before, "before:\n{before}\nafter:\n{after}");
+    let pins = network.clusters[0].node.pins();
+    let left: Vec<_> = std::fs::read_dir(pins).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+    ensure!(left.is_empty(), "{left:?} are still pinned");
+    Ok(())
+}
+
+/// Links, addresses, routes, rules and settings of the first gateway. The kernel's own IPv6 routes come when it likes.
+fn host_state(network: &Network) -> Result<String> {
+    let gateway = network.clusters[0].gateway();
+    let mut all = String::new();
+    for arguments in [
+        &["-br", "link"][..],
+        &["-br", "-4", "address"],
+        &["route", "show", "table", "all"],
+        &["-6", "route", "show", "table", "all"],
+        &["rule"],
+        &["neighbour", "show", "nud", "permanent"],
+    ] {
+        let printed = gateway.ip(arguments)?;
+        let lines = printed.lines().filter(|line| !line.contains("fe80::") && !line.starts_with("multicast ff00::"));
+        lines.for_each(|line| all.extend([line, "\n"]));
+    }
+    for key in ["rp_filter", "forwarding"] {
+        for device in ["all", "pods1", "pods2", "und0"] {
+            all += &format!("{device} {key} {}\n", gateway.read_sysctl(&format!("net/ipv4/conf/{device}/{key}"))?);
+        }
+    }
+    Ok(all)
+}
