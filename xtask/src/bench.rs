@@ -20,12 +20,11 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(place: &Place, arguments: &Arguments) -> Result<ExitCode> {
-    let words: Vec<_> = arguments.bench.iter().map(String::as_str).collect();
-    start(place, &words)
+    start(place, &arguments.bench)
 }
 
-/// Runs `mesh-bench` with these arguments in the folder of the workspace; its exit code says whether what it holds is held.
-pub(crate) fn start(place: &Place, arguments: &[&str]) -> Result<ExitCode> {
+/// Runs `mesh-bench` with these arguments; its exit code says whether what it holds is held.
+pub(crate) fn start(place: &Place, arguments: &[String]) -> Result<ExitCode> {
     if !setup::is_root()? {
         bail!("benches make network namespaces and load BPF programs: run them as root");
     }
@@ -35,7 +34,6 @@ pub(crate) fn start(place: &Place, arguments: &[&str]) -> Result<ExitCode> {
 
     let program = place.target_dir.join("release/mesh-bench");
     let status = Command::new(&program)
-        .current_dir(&place.workspace)
         .args(arguments)
         .env("MESH_TOOLS", place.tools.dir())
         .env("MESH_BPF_OBJECT", bpf_build::object(&place.target_dir))

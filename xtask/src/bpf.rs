@@ -21,17 +21,16 @@ pub(crate) enum Verb {
     Dump,
     /// Instructions, verifier's walk, time per packet, memory: `cargo xtask bench budget`
     Budget {
-        /// Fails when a figure misses what bench/budgets.toml holds
-        #[arg(long)]
-        check: bool,
+        /// `--check` holds bench/budgets.toml, `--json FILE` writes the figures
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
+        arguments: Vec<String>,
     },
 }
 
 pub(crate) fn run(place: &Place, verb: &Verb) -> Result<ExitCode> {
     match verb {
         Verb::Dump => dump(place).map(|()| ExitCode::SUCCESS),
-        Verb::Budget { check: true } => bench::start(place, &["budget", "--check"]),
-        Verb::Budget { check: false } => bench::start(place, &["budget"]),
+        Verb::Budget { arguments } => bench::start(place, &[&["budget".to_owned()], arguments.as_slice()].concat()),
     }
 }
 
