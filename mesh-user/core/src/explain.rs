@@ -56,22 +56,22 @@ impl Asking<'_> {
         let role = |address| self.entry(address).map_or(Role::NONE, |(_, entry)| entry.role);
         let (from, to) = (role(self.source), role(self.destination));
         if to.has(Role::TUNNEL) {
-            return self.into_tunnel();
+            return self.leaves_by_tunnel();
         }
         if from.has(Role::DIRECT) {
-            return self.from_underlay();
+            return self.sent_by_direct_remote();
         }
         if to.has(Role::LOCAL.with(Role::PRESENTED).with(Role::RESERVED)) {
             let announcing = self.announcing();
             if !announcing.is_empty() {
-                return self.out_of_tunnels(&announcing);
+                return self.arrives_by_tunnels(&announcing);
             }
         }
-        self.from_workload()
+        self.sent_by_workload()
     }
 
     /// A packet of ours for a tunnelled remote: the route leads to the shard.
-    fn into_tunnel(&self) -> (Vec<Stage>, String) {
+    fn leaves_by_tunnel(&self) -> (Vec<Stage>, String) {
         let outcome = self.judge(Ingress::Tun);
         let mut stages = vec![self.route(self.destination), self.source_stage(), self.destination_stage()];
         stages.push(outcome.rewrite_stage(self));
@@ -82,7 +82,7 @@ impl Asking<'_> {
     }
 
     /// A packet that a workload sends: to a `direct` remote, to ourselves, or to nobody of ours.
-    fn from_workload(&self) -> (Vec<Stage>, String) {
+    fn sent_by_workload(&self) -> (Vec<Stage>, String) {
         let outcome = self.judge(Ingress::Workload);
         let mut stages = vec![self.source_stage(), self.destination_stage(), outcome.rewrite_stage(self)];
         match outcome.verdict {
@@ -100,7 +100,7 @@ impl Asking<'_> {
     }
 
     /// A packet of a `direct` remote, by whichever interface it may use.
-    fn from_underlay(&self) -> (Vec<Stage>, String) {
+    fn sent_by_direct_remote(&self) -> (Vec<Stage>, String) {
         let outcome = self.judge(Ingress::Underlay(IfIndex(0)));
         let mut stages = vec![self.source_stage(), self.destination_stage(), outcome.rewrite_stage(self)];
         match outcome.verdict {
@@ -114,7 +114,7 @@ impl Asking<'_> {
     }
 
     /// A packet that comes out of a tunnel; several remotes may announce the same real prefix.
-    fn out_of_tunnels(&self, announcing: &[(ConnectionId, IpNet, TableEntry)]) -> (Vec<Stage>, String) {
+    fn arrives_by_tunnels(&self, announcing: &[(ConnectionId, IpNet, TableEntry)]) -> (Vec<Stage>, String) {
         let mut stages = Vec::new();
         let mut verdicts = Vec::new();
         for (connection, net, entry) in announcing {

@@ -2,10 +2,13 @@
 //!
 //! The same types describe what was found ([`crate::reconcile::Observed`]), so that a diff of the two is the work to do.
 
+mod check;
 mod compile;
 pub(crate) mod display;
 mod kernel;
 mod names;
+#[cfg(test)]
+pub(crate) mod random;
 pub mod slots;
 mod table;
 mod tunnels;
@@ -22,6 +25,7 @@ use mesh_common::{
 };
 use serde::{Deserialize, Serialize};
 
+pub use check::{Violation, check};
 pub use compile::plan;
 pub use tunnels::device_name;
 
