@@ -170,3 +170,143 @@ fn a_foreign_quote_goes_nowhere() {
     let mut bytes = packet([192, 168, 0, 1], PEER, 1, &[&[3, 3, 0, 0, 0, 0, 0, 0][..], &datagram].concat());
     assert_eq!(run(&mut bytes, Ingress::Tun), Verdict::Drop(DropReason::SpoofedSource));
 }
+
+#[test]
+fn a_direct_remote_reports_only_on_its_own_packets() {
+    let mut tables = tables();
+    tables.insert_v4([10, 63, 0, 0], 16, entry([10, 63, 0, 0], RemapId(5), Role::DIRECT));
+    tables.insert_remap(RemapId(5), ConnectionId(9), WIRE.0);
+    let presented = [10, 60, 1, 5];
+    let report = |on: [u8; 4]| {
+        let datagram = packet(presented, on, 17, &[1; 8]);
+        let mut bytes = packet([10, 61, 2, 7], presented, 1, &[&[3, 3, 0, 0, 0, 0, 0, 0][..], &datagram].concat());
+        remap(&mut SliceFrame::new(&mut bytes), 0, Ingress::Underlay(WIRE), &tables)
+    };
+    assert_eq!(report([10, 61, 9, 9]), Verdict::Accept { remap: MESH_WIDE, connection: DIRECT });
+    assert_eq!(report([10, 63, 9, 9]), Verdict::Drop(DropReason::ForeignQuote));
+}
+
+#[test]
+fn an_error_from_elsewhere_needs_an_address_that_may_be_shown() {
+    let mut tables = tables();
+    tables.node.unknown_v4 = [0; 4];
+    let datagram = packet(PEER, POD, 17, &[1; 8]);
+    let mut bytes = packet([192, 168, 0, 1], PEER, 1, &[&[11, 0, 0, 0, 0, 0, 0, 0][..], &datagram].concat());
+    let verdict = remap(&mut SliceFrame::new(&mut bytes), 0, Ingress::Tun, &tables);
+    assert_eq!(verdict, Verdict::Drop(DropReason::SpoofedSource));
+}
+
+#[test]
+fn a_remap_that_was_just_taken_away_lets_nothing_through() {
+    let mut tables = tables();
+    tables.remaps.clear();
+    let mut bytes = packet(POD, PEER, 17, &[1; 8]);
+    let verdict = remap(&mut SliceFrame::new(&mut bytes), 0, Ingress::Tun, &tables);
+    assert_eq!(verdict, Verdict::Drop(DropReason::NotOurDestination));
+    assert_eq!(bytes, packet(POD, PEER, 17, &[1; 8]));
+}
+
+#[test]
+fn headers_that_claim_too_much_or_too_little_are_dropped() {
+    let good = packet(POD, PEER, 6, &[0; 40]);
+    let with = |at: usize, byte: u8| {
+        let mut bytes = good.clone();
+        bytes[at] = byte;
+        run(&mut bytes, Ingress::Tun)
+    };
+    assert_eq!(with(3, 61), Verdict::Drop(DropReason::Truncated), "longer than the frame");
+    assert_eq!(with(3, 37), Verdict::Drop(DropReason::Truncated), "shorter than its checksum's place");
+    assert_eq!(with(3, 19), Verdict::Drop(DropReason::Malformed), "shorter than its header");
+    assert_eq!(with(0, 0x44), Verdict::Drop(DropReason::Malformed), "a header of 16 bytes");
+    assert_eq!(with(0, 0x4f), Verdict::Drop(DropReason::Truncated), "options instead of a transport");
+    assert_eq!(with(0, 0x55), Verdict::Drop(DropReason::UnknownVersion));
+    assert_eq!(run(&mut good[..19].to_vec(), Ingress::Tun), Verdict::Drop(DropReason::Truncated));
+    assert_eq!(run(&mut [], Ingress::Tun), Verdict::Drop(DropReason::Truncated));
+    assert_eq!(run(&mut [], Ingress::Workload), Verdict::Pass, "nobody's");
+}
+
+mod v6 {
+    use super::*;
+    use crate::testkit::{Ip, Packet, World, sums};
+
+    const TUNNELLED: Ip = Ip::V6([0xfd, 0, 0, 0, 0, 71, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7]);
+    const THERE: Ip = Ip::V6([0xfd, 0, 0, 0, 0, 243, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7]);
+    const POD: Ip = Ip::V6([0xfd, 0, 0, 0, 0, 243, 0, 0, 0, 0, 0, 0, 0, 0, 1, 5]);
+    const ROUTER: Ip = Ip::V6([0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+    const UNKNOWN: Ip = Ip::V6([0xfd, 0, 0, 0, 0, 243, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 1]);
+
+    fn leave(bytes: &mut [u8]) -> Verdict {
+        remap(&mut SliceFrame::new(bytes), 0, Ingress::Tun, &World::new(WIRE).tables)
+    }
+
+    #[test]
+    fn every_transport_is_rewritten() {
+        for protocol in [6, 17, 58, 132, 200] {
+            let body: Vec<u8> = (128..190).collect();
+            let mut bytes = Packet::new(POD, TUNNELLED, protocol, body.clone()).build();
+            assert!(matches!(leave(&mut bytes), Verdict::Accept { .. }), "protocol {protocol}");
+            assert_eq!(bytes, Packet::new(POD, THERE, protocol, body).build(), "protocol {protocol}");
+        }
+    }
+
+    #[test]
+    fn extension_headers_are_walked_and_no_more_than_six() {
+        for count in 0..=8 {
+            let build = |dst| {
+                let mut packet = Packet::new(POD, dst, 6, vec![3; 40]);
+                packet.options = [0; 8].repeat(count);
+                packet.build()
+            };
+            let mut bytes = build(TUNNELLED);
+            let verdict = leave(&mut bytes);
+            if count <= 6 {
+                assert!(matches!(verdict, Verdict::Accept { .. }), "{count} extensions: {verdict:?}");
+                assert_eq!(bytes, build(THERE));
+            } else {
+                assert_eq!(verdict, Verdict::Drop(DropReason::Malformed), "{count} extensions");
+                assert_eq!(bytes, build(TUNNELLED));
+            }
+        }
+    }
+
+    #[test]
+    fn a_routing_header_with_hops_left_is_refused() {
+        for (left, accepted) in [(0, true), (1, false)] {
+            let mut packet = Packet::new(POD, TUNNELLED, 43, [&[6, 0, 4, left, 0, 0, 0, 0][..], &[3; 40]].concat());
+            packet.no_checksum = true;
+            let mut bytes = packet.build();
+            let verdict = leave(&mut bytes);
+            assert_eq!(matches!(verdict, Verdict::Accept { .. }), accepted, "{verdict:?}");
+            assert_eq!(verdict == Verdict::Drop(DropReason::SourceRouted), !accepted, "{verdict:?}");
+        }
+    }
+
+    #[test]
+    fn fragments_change_their_checksum_only_in_the_first() {
+        let (before, after) = (Packet::new(POD, TUNNELLED, 17, vec![3; 80]), Packet::new(POD, THERE, 17, vec![3; 80]));
+        for (start, end) in [(0, 40), (40, 80)] {
+            let mut bytes = before.fragment(start, end);
+            assert!(matches!(leave(&mut bytes), Verdict::Accept { .. }));
+            assert_eq!(bytes, after.fragment(start, end));
+        }
+    }
+
+    #[test]
+    fn an_error_is_rewritten_with_its_quote_wherever_that_ends() {
+        let (came, went) = (Packet::new(TUNNELLED, POD, 17, vec![3; 30]), Packet::new(THERE, POD, 17, vec![3; 30]));
+        for (source, shown) in [(POD, POD), (ROUTER, UNKNOWN)] {
+            for kept in 40..=70 {
+                let error = |src, dst, quote: &[u8]| {
+                    Packet::new(src, dst, 58, [&[1, 4, 0, 0, 0, 0, 0, 0][..], &quote[..kept]].concat()).build()
+                };
+                let mut bytes = error(source, TUNNELLED, &came.build());
+                assert!(matches!(leave(&mut bytes), Verdict::Accept { .. }), "{kept} bytes quoted");
+                // A quote of 47 bytes ends within the checksum, which then cannot follow.
+                if kept != 47 {
+                    assert_eq!(bytes, error(shown, THERE, &went.build()), "{kept} bytes quoted");
+                }
+                assert!(sums(&bytes, &went.build()[kept..]).iter().all(|sum| sum.error == 0));
+            }
+        }
+    }
+}
