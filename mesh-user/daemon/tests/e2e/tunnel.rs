@@ -19,11 +19,11 @@ use crate::{keep_all_promises, programs};
 const PATIENCE: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Clusters 1 to `count`, all with the same CIDRs, not connected yet.
+/// Clusters 1 to `count`, all with the same CIDRs of both families, not connected yet.
 fn clusters(lab: &Lab, count: u8, cables: Cables) -> Result<Network> {
     let mut network = Network::new(lab, "wire", UNDERLAY_MTU)?;
     for number in 1..=count {
-        network.add(lab, Site::new(number), cables, UNDERLAY_MTU, &programs()?)?;
+        network.add(lab, Site::new(number).dual_stack(), cables, UNDERLAY_MTU, &programs()?)?;
     }
     Ok(network)
 }
@@ -105,6 +105,8 @@ fn a_reload_leaves_other_connections_alone() -> Result<()> {
     let tally = stream.stop()?;
     ensure!(tally.sent > 500 && tally.lost == 0 && tally.duplicates == 0, "{tally:?}\n{}", network.tails());
     ensure!((&untouched.listen_port, &untouched.endpoint) == (&after.listen_port, &after.endpoint), "{after:?}");
+    // A session that was made anew would be younger.
+    ensure!(after.handshake_age_s >= untouched.handshake_age_s, "{untouched:?} became {after:?}");
     Ok(())
 }
 

@@ -77,7 +77,8 @@ pub fn ttl_exceeded(direction: &Direction, random: &mut u64) -> Result<String> {
     for ttl in 1..=8 {
         let answer = patient_probe(&from, dial, ttl)?;
         let offender = answer.offender.context("an ICMP error without a sender")?;
-        if offender == dial {
+        // The port is closed: it has arrived. The host speaks for an IPv6 pod, whose address is not assigned.
+        if answer.errno == libc::ECONNREFUSED {
             ensure!(!presented.is_empty(), "no hop on the way to {dial} answered with a presented address");
             return Ok(format!("hops of {}: {presented:?}", direction.to.id()));
         }

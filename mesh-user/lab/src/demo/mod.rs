@@ -33,7 +33,7 @@ use crate::{Lab, node::Programs};
 pub fn wireguard_pair(lab: &Lab, programs: &Programs) -> Result<Network> {
     let mut network = Network::new(lab, "wire1", UNDERLAY_MTU)?;
     for number in [1, 2] {
-        network.add(lab, Site::new(number), Cables::Virtual, UNDERLAY_MTU, programs)?;
+        network.add(lab, Site::new(number).dual_stack(), Cables::Virtual, UNDERLAY_MTU, programs)?;
     }
     network.connect(0, 1, Connection::Wireguard)?;
     Ok(network)
