@@ -9,6 +9,8 @@ mod device;
 pub mod ecn;
 mod flow;
 mod peer;
+#[cfg(test)]
+mod roundtrip;
 pub mod segment;
 mod session;
 pub mod vnet;
