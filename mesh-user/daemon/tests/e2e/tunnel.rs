@@ -116,8 +116,8 @@ fn an_invalid_manifest_is_refused_and_what_runs_stays() -> Result<()> {
     let mut network = wireguard_pair(&lab, &programs()?)?;
     network.start()?;
     let node = &network.clusters[0].node;
-    let broken = network.clusters[0].site.configuration(&network.clusters[1].site, Connection::Wireguard);
-    node.put_manifest("configuration-cl02", &broken.replace("pod: 10.243.0.0/16", "pod: 10.243.0.0/33"))?;
+    let good = network.clusters[0].site.configuration(&network.clusters[1].site, Connection::Wireguard);
+    node.put_manifest("configuration-cl02", &good.replace("10.243.0.0/16", "10.243.0.0/33"))?;
     let problems = interrupt::wait_for("the problem to be told", PATIENCE, PAUSE, || {
         Ok(Some(node.status()?.problems).filter(|problems| !problems.is_empty()))
     })?;
@@ -125,7 +125,7 @@ fn an_invalid_manifest_is_refused_and_what_runs_stays() -> Result<()> {
     let direction = network.direction(0, 1, false)?;
     let (from, _, dial) = pods(&direction, &mut 3)?;
     traffic::ping(&from, dial)?;
-    node.put_manifest("configuration-cl02", &broken)?;
+    node.put_manifest("configuration-cl02", &good)?;
     interrupt::wait_for("the problem to be gone", PATIENCE, PAUSE, || {
         Ok(node.status()?.problems.is_empty().then_some(()))
     })?;
