@@ -1,3 +1,5 @@
+//! Every pair of places at every door.
+
 use super::*;
 use crate::{
     ids::ConnectionId,

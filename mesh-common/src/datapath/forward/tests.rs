@@ -1,3 +1,5 @@
+//! Named cases of the whole pipeline.
+
 use super::*;
 use crate::{
     checksum::{finish, sum},
