@@ -42,6 +42,14 @@ pub struct Published {
     pub snapshots: watch::Sender<Arc<Snapshot>>,
 }
 
+/// Which steps are not even tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Leave {
+    Nothing,
+    /// Those that need a device which is not there.
+    AbsentDevices,
+}
+
 #[derive(Debug)]
 pub struct Control {
     settings: Settings,
@@ -110,9 +118,9 @@ impl Control {
         if adopted > 0 {
             tracing::info!(tunnels = adopted, "adopted what an earlier run left");
         }
-        self.converge(plan, allocations).await?;
+        let trouble = self.converge(plan, allocations, Leave::Nothing).await?;
+        self.set_trouble(trouble);
         self.intent = Some(intent);
-        self.started = true;
         Ok(())
     }
 
@@ -135,7 +143,8 @@ impl Control {
     async fn take_up(&mut self) -> Result<()> {
         let intent = self.validate()?;
         let (plan, allocations) = self.plan(&intent).await?;
-        self.converge(plan, allocations).await?;
+        let trouble = self.converge(plan, allocations, Leave::Nothing).await?;
+        self.set_trouble(trouble);
         self.intent = Some(intent);
         Ok(())
     }
@@ -144,16 +153,16 @@ impl Control {
     /// planned (an interface is gone) stays as planned before, and the rest is repaired.
     async fn repair(&mut self) {
         let Some(intent) = self.intent.clone() else { return };
-        let planned = self.plan(&intent).await;
-        let (result, hindrance) = match planned {
-            Ok((plan, allocations)) => (self.converge(plan, allocations).await, None),
+        let (repaired, hindrance) = match self.plan(&intent).await {
+            Ok((plan, allocations)) => (self.converge(plan, allocations, Leave::Nothing).await, None),
             Err(error) => {
-                let present = (*self.plan).clone();
-                (self.converge(present, self.allocations.clone()).await, Some(error))
+                let (plan, allocations) = ((*self.plan).clone(), self.allocations.clone());
+                (self.converge(plan, allocations, Leave::AbsentDevices).await, Some(error))
             }
         };
-        let errors = hindrance.into_iter().chain(result.err());
-        self.set_trouble(errors.flat_map(|error| lines(&format!("{error:#}"))).collect());
+        let mut trouble: Vec<String> = hindrance.iter().flat_map(|error| lines(&format!("{error:#}"))).collect();
+        trouble.extend(repaired.unwrap_or_else(|error| lines(&format!("{error:#}"))));
+        self.set_trouble(trouble);
     }
 
     async fn hear(&mut self, event: shard::Event) {
@@ -177,10 +186,14 @@ impl Control {
         Ok(plan(intent, &facts, &self.allocations)?)
     }
 
-    /// Observes, and applies what is missing. Before the first step everything that can be refused has been.
-    async fn converge(&mut self, plan: Plan, allocations: Allocations) -> Result<()> {
+    /// Observes, and applies what is missing. An error: refused before anything was done. Else: what went wrong then, and
+    /// the next look tries again.
+    async fn converge(&mut self, plan: Plan, allocations: Allocations, leave: Leave) -> Result<Vec<String>> {
         let observed = self.world.observe(&plan).await?;
-        let steps = steps(&plan, &observed);
+        let mut steps = steps(&plan, &observed);
+        if leave == Leave::AbsentDevices {
+            steps.retain(|step| self.world.is_possible(step, &plan));
+        }
         if let Err(error) = self.world.prepare(&steps) {
             self.world.abandon();
             return Err(error);
@@ -189,18 +202,23 @@ impl Control {
             self.world.state().save_allocations(&allocations)?;
             self.allocations = allocations;
         }
-        let diff = self.plan.diff(&plan);
-        for line in diff.lines() {
-            tracing::info!("plan: {line}");
-        }
-        if !steps.is_empty() || !self.started {
-            tracing::info!(steps = steps.len(), "the plan takes {} steps", steps.len());
-        }
+        self.log(&plan, &steps);
         self.plan = Arc::new(plan);
         let applied = self.apply(&steps).await;
         self.published.plans.send_replace(Arc::clone(&self.plan));
-        self.world.settle()?;
-        applied
+        let settled = self.world.settle();
+        let failed = [applied, settled].into_iter().filter_map(Result::err);
+        Ok(failed.map(|error| format!("{error:#}")).collect())
+    }
+
+    /// The start says also that there was nothing to do.
+    fn log(&self, plan: &Plan, steps: &[Step]) {
+        for line in self.plan.diff(plan).lines() {
+            tracing::info!("plan: {line}");
+        }
+        if !steps.is_empty() || !self.started {
+            tracing::info!("the plan takes {} steps", steps.len());
+        }
     }
 
     async fn apply(&mut self, steps: &[Step]) -> Result<()> {
@@ -223,6 +241,7 @@ impl Control {
         for line in trouble.iter().filter(|line| !self.trouble.contains(line)) {
             tracing::warn!("will be tried again: {line}");
         }
+        self.started |= trouble.is_empty();
         self.trouble = trouble;
     }
 
@@ -231,6 +250,7 @@ impl Control {
             at: Instant::now(),
             started: self.started,
             plan: Arc::clone(&self.plan),
+            tables: self.world.tables(),
             listen_ports: self.world.listen_ports(),
             problems: self.refused.iter().chain(&self.trouble).cloned().collect(),
             notices: self.intent.as_ref().map(|intent| intent.notices.clone()).unwrap_or_default(),

@@ -18,6 +18,11 @@ impl Refusal {
         Refusal::new(StatusCode::NOT_FOUND, "not_found", message, "")
     }
 
+    pub(super) fn invalid(message: &str) -> Self {
+        let hint = "give two addresses: /v1/explain?source=A&destination=B";
+        Refusal::new(StatusCode::BAD_REQUEST, "invalid", message, hint)
+    }
+
     pub(super) fn unhealthy(message: &str) -> Self {
         let hint = "`meshctl status` shows more";
         Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "unhealthy", message, hint)

@@ -8,6 +8,7 @@ mod status;
 use std::{
     collections::BTreeMap,
     fs,
+    net::IpAddr,
     os::unix::fs::PermissionsExt as _,
     path::Path,
     sync::Arc,
@@ -17,13 +18,15 @@ use std::{
 use anyhow::{Context as _, Result};
 use axum::{
     Json, Router,
-    extract::{Path as UrlPath, State},
+    extract::{Path as UrlPath, Query, State, rejection::QueryRejection},
     routing::get,
 };
 use mesh_core::{
-    api::Status,
-    plan::{DeviceName, Plan, PublicKey},
+    api::{Explanation, Status},
+    explain::explain,
+    plan::{DeviceName, Plan, PublicKey, slots::Slots},
 };
+use serde::Deserialize;
 use tokio::{net::UnixListener, sync::watch};
 
 use crate::{probe::Reports, shard::Shards};
@@ -43,6 +46,8 @@ pub struct Snapshot {
     pub started: bool,
     /// In force.
     pub plan: Arc<Plan>,
+    /// What packets are judged by.
+    pub tables: Arc<Slots>,
     pub listen_ports: BTreeMap<DeviceName, u16>,
     pub problems: Vec<String>,
     pub notices: Vec<String>,
@@ -55,6 +60,7 @@ impl Default for Snapshot {
             at: Instant::now(),
             started: false,
             plan: Arc::default(),
+            tables: Arc::default(),
             listen_ports: BTreeMap::new(),
             problems: Vec::new(),
             notices: Vec::new(),
@@ -83,10 +89,18 @@ pub fn serve(path: &Path, api: Api) -> Result<impl Future<Output = Result<()>> +
     Ok(async move { axum::serve(listener, router).await.context("the API socket failed") })
 }
 
+/// The two addresses of a packet.
+#[derive(Debug, Deserialize)]
+struct Packet {
+    source: IpAddr,
+    destination: IpAddr,
+}
+
 fn router(api: Api) -> Router {
     Router::new()
         .route("/v1/status", get(status))
         .route("/v1/health/{check}", get(health))
+        .route("/v1/explain", get(explanation))
         .fallback(async || Refusal::not_found("no such request: see docs/operations.md for what there is"))
         .with_state(api)
 }
@@ -112,4 +126,13 @@ async fn health(State(api): State<Api>, UrlPath(check): UrlPath<String>) -> Resu
         }
     };
     problem.map_or(Ok(Json("ok")), |problem| Err(Refusal::unhealthy(&problem)))
+}
+
+async fn explanation(
+    State(api): State<Api>,
+    packet: Result<Query<Packet>, QueryRejection>,
+) -> Result<Json<Explanation>, Refusal> {
+    let Query(Packet { source, destination }) = packet.map_err(|rejection| Refusal::invalid(&rejection.body_text()))?;
+    let snapshot = Arc::clone(&api.snapshots.borrow());
+    Ok(Json(explain(&snapshot.plan, &snapshot.tables, source, destination)))
 }

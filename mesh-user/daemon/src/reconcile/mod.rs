@@ -17,7 +17,7 @@ use anyhow::Result;
 use ipnet::IpNet;
 use mesh_common::ids::{ConnectionId, IfIndex, RemapId};
 use mesh_core::{
-    plan::{Connection, DeviceAddress, DeviceName, NodeFacts, Plan, Remap},
+    plan::{Connection, DeviceAddress, DeviceName, NodeFacts, Plan, Remap, Route, RouteTarget},
     reconcile::{Observed, Step},
 };
 
@@ -112,10 +112,26 @@ impl World {
         })
     }
 
+    /// The device that the step needs is there. Tunnels are always possible: their devices are made by steps.
+    pub fn is_possible(&self, step: &Step, plan: &Plan) -> bool {
+        let is_here = |device: &DeviceName| plan.tunnels.contains_key(device) || self.links.contains_key(device);
+        match step {
+            Step::AddAddress(address) => is_here(&address.device),
+            Step::AddNeighbour(neighbour) => is_here(&neighbour.device),
+            Step::SetSysctl(sysctl, _) => is_here(&sysctl.device),
+            Step::Attach(device, _) => is_here(device),
+            Step::AddRoute(Route { target: RouteTarget::Via { next_hop, .. }, .. }) => {
+                let mut hops = plan.neighbours.iter().filter(|neighbour| neighbour.address == *next_hop);
+                hops.all(|neighbour| is_here(&neighbour.device))
+            }
+            _ => true,
+        }
+    }
+
     /// What can fail without a change of the world is done first, for all steps: sockets are bound, and what is about to
     /// become ours is noted.
     pub fn prepare(&mut self, steps: &[Step]) -> Result<()> {
-        self.prepare_sockets(steps)?;
+        self.prepare_tunnels(steps)?;
         self.note_new(steps)?;
         self.state.save_record(&self.record)
     }

@@ -22,7 +22,9 @@ use crate::shard::Command;
 #[derive(Debug, Default)]
 pub(super) struct ShardTables {
     pub(super) slots: Slots,
-    /// The shards have an older copy.
+    /// The copy that the shards have.
+    shared: Arc<Slots>,
+    /// It is older than `slots`.
     pub(super) stale: bool,
 }
 
@@ -36,7 +38,8 @@ pub(super) fn is_table_step(step: &Step) -> bool {
 impl World {
     pub(super) fn resume_tables(&mut self, plan: &Plan) -> Result<()> {
         let (slots, _) = Slots::default().transition(&plan.table)?;
-        self.tables = ShardTables { slots, stale: true };
+        self.tables.slots = slots;
+        self.tables.stale = true;
         self.set_node(plan.node);
         for (id, remap) in &plan.remaps {
             self.set_remap(*id, remap);
@@ -80,10 +83,16 @@ impl World {
         self.record.remove_remap(id);
     }
 
+    /// What packets are judged by now.
+    pub fn tables(&self) -> Arc<Slots> {
+        Arc::clone(&self.tables.shared)
+    }
+
     /// Gives the shards the present tables, if theirs are older.
     pub(super) fn publish_tables(&mut self) -> Result<()> {
         if self.tables.stale {
-            self.shards.apply(Command::SetTables(Arc::new(self.tables.slots.clone())))?;
+            self.tables.shared = Arc::new(self.tables.slots.clone());
+            self.shards.apply(Command::SetTables(Arc::clone(&self.tables.shared)))?;
             self.tables.stale = false;
         }
         Ok(())

@@ -2,9 +2,12 @@
 //!
 //! The device outlives the process. Its sockets and peers do not; [`LiveTunnel`] is what this process holds of it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use mesh_common::ids::IfIndex;
 use mesh_core::{
     plan::{DeviceAddress, DeviceName, Peer, Plan, PublicKey, Tunnel},
@@ -16,6 +19,8 @@ use crate::{
     kernel::{netlink::Link, sysctl, tun::Tun, udp::UdpSockets},
     shard::Command,
 };
+
+const TUN_DRIVER: &str = "/dev/net/tun";
 
 /// A tunnel that the shards carry.
 #[derive(Debug)]
@@ -70,9 +75,12 @@ impl World {
         tunnels
     }
 
-    /// Binds the sockets that the steps will need.
-    pub(super) fn prepare_sockets(&mut self, steps: &[Step]) -> Result<()> {
+    /// Binds the sockets that the steps will need, and sees that their devices can be made.
+    pub(super) fn prepare_tunnels(&mut self, steps: &[Step]) -> Result<()> {
         for step in steps {
+            if let Step::CreateTunnel(device, _) = step {
+                self.check_device(device)?;
+            }
             let (device, port) = match step {
                 Step::CreateTunnel(device, tunnel) if !self.tunnels.contains_key(device) => {
                     (device, tunnel.listen_port)
@@ -86,24 +94,34 @@ impl World {
         Ok(())
     }
 
+    fn check_device(&self, device: &DeviceName) -> Result<()> {
+        if self.link(device).is_some_and(|link| !link.is_tun()) {
+            bail!("a device {device} exists that is no tunnel of ours: rename or delete it (`ip link del {device}`)");
+        }
+        if !Path::new(TUN_DRIVER).exists() {
+            bail!("there is no {TUN_DRIVER} to make {device} with: `modprobe tun`, or give the container that device");
+        }
+        Ok(())
+    }
+
     /// Device, sockets, MTU, and up. Addresses and peers come by steps of their own.
     pub(super) async fn create_tunnel(&mut self, device: &DeviceName, tunnel: &Tunnel) -> Result<()> {
         let same_device = self.tunnels.get(device).is_some_and(|live| self.index(device) == Some(live.index));
         if !same_device {
             self.open_tunnel(device, tunnel)?;
             self.links = self.netlink.links().await?;
-            let index = self.index(device).with_context(|| format!("{}: the device vanished", device.0))?;
+            let index = self.index(device).with_context(|| format!("{}: the device vanished", device))?;
             self.tunnel(device)?.index = index;
         }
         self.set_tunnel_mtu(device, tunnel.mtu).await?;
         let index = self.tunnel(device)?.index;
         sysctl::without_link_local(device)?;
-        self.netlink.set_up(index).await.with_context(|| device.0.clone())
+        self.netlink.set_up(index).await.with_context(|| device.to_string())
     }
 
     pub(super) async fn set_tunnel_mtu(&mut self, device: &DeviceName, mtu: u16) -> Result<()> {
         let index = self.tunnel(device)?.index;
-        self.netlink.set_mtu(index, u32::from(mtu)).await.with_context(|| device.0.clone())?;
+        self.netlink.set_mtu(index, u32::from(mtu)).await.with_context(|| device.to_string())?;
         self.shards.apply(Command::SetMtu(device.clone(), mtu))
     }
 
@@ -129,7 +147,7 @@ impl World {
         if let Some(link) = self.links.remove(device)
             && link.is_tun()
         {
-            self.netlink.delete_link(link.index).await.with_context(|| device.0.clone())?;
+            self.netlink.delete_link(link.index).await.with_context(|| device.to_string())?;
         }
         self.record.tunnels.remove(device);
         self.record.addresses.retain(|address| address.device != *device);
@@ -137,7 +155,7 @@ impl World {
     }
 
     pub(super) fn tunnel(&mut self, device: &DeviceName) -> Result<&mut LiveTunnel> {
-        self.tunnels.get_mut(device).with_context(|| format!("{}: there is no such tunnel", device.0))
+        self.tunnels.get_mut(device).with_context(|| format!("{}: there is no such tunnel", device))
     }
 
     /// The ports that tunnels listen on.
