@@ -76,7 +76,8 @@ fn bad_manifests() -> Result<()> {
     let (local, remote) = (network.clusters[0].site.clone(), network.clusters[1].site.clone());
     let own_key = network.clusters[0].public_key().to_owned();
     let configuration = local.configuration(&remote, Connection::Wireguard);
-    let unequal = configuration.replace("  remote:\n", "  remote:\n    presented:\n      pod: 10.99.0.0/24\n");
+    let unequal = configuration
+        .replace("  remote:\n", "  remote:\n    presented:\n      pod: [10.99.0.0/24, \"fd00:10:99::/48\"]\n");
     for (what, name, bad, words) in [
         ("unknown field", "configuration-cl02", configuration.replace("pod:", "pods:"), vec!["pods"]),
         (
