@@ -38,6 +38,8 @@ pub struct Record {
     pub addresses: BTreeSet<DeviceAddress>,
     /// Values that we found when we first wrote a setting.
     pub sysctls: Vec<(Sysctl, String)>,
+    /// The same for what the kernel changed along with one of them.
+    pub followers: Vec<(Sysctl, String)>,
     /// What the programs of each interface were attached for.
     pub interfaces: BTreeMap<DeviceName, Attachment>,
     /// What the remap numbers in the pinned maps stand for.
@@ -161,6 +163,10 @@ impl Record {
 
     pub fn forget_sysctl(&mut self, sysctl: &Sysctl) {
         self.sysctls.retain(|(known, _)| known != sysctl);
+        // Only a setting of `all` has followers, and there is one such setting of a key.
+        if sysctl.device.0 == "all" {
+            self.followers.retain(|(follower, _)| follower.key != sysctl.key);
+        }
     }
 }
 

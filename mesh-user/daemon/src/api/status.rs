@@ -185,3 +185,80 @@ fn remaps(plan: &Plan, statistics: &Statistics) -> Vec<Remap> {
     };
     plan.remaps.iter().map(remap).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use mesh_core::plan::{Probe, PublicKey, Tunnel};
+
+    use super::*;
+    use crate::shard::Traffic;
+
+    const ID: ConnectionId = ConnectionId(4);
+    const KEY: PublicKey = PublicKey([1; 32]);
+
+    fn device() -> DeviceName {
+        DeviceName("mesh-b".to_owned())
+    }
+
+    /// One tunnel to a client, with or without a responder there.
+    fn snapshot(probe: Option<Probe>) -> Snapshot {
+        let transport = Transport::WireguardServer { device: device() };
+        let known = plan::Connection { name: "default/b".to_owned(), remote: "b".to_owned(), transport, probe };
+        let peer = Peer { connection: ID, endpoints: Vec::new(), keepalive_seconds: None, announced: BTreeMap::new() };
+        let peers = BTreeMap::from([(KEY, peer)]);
+        let tunnel = Tunnel { mtu: 1_340, listen_port: 51_840, addresses: [].into(), peers };
+        let plan = Plan { connections: [(ID, known)].into(), tunnels: [(device(), tunnel)].into(), ..Plan::default() };
+        Snapshot { plan: Arc::new(plan), listen_ports: [(device(), 51_840)].into(), ..Snapshot::default() }
+    }
+
+    fn statistics(handshake_age: Option<Duration>) -> Statistics {
+        let received = Traffic { packets: 2, bytes: 300 };
+        let peer = PeerStatistics {
+            device: device(),
+            peer: KEY,
+            endpoint: handshake_age.map(|_| "192.0.2.7:4000".parse().unwrap()),
+            handshake_age,
+            received,
+            sent: Traffic::default(),
+        };
+        Statistics { peers: vec![peer], ..Statistics::default() }
+    }
+
+    fn shown(snapshot: &Snapshot, report: Option<&Report>, statistics: &Statistics) -> Connection {
+        connection(ID, &snapshot.plan.connections[&ID], snapshot, report, statistics)
+    }
+
+    #[test]
+    fn a_remote_without_responder_is_judged_by_its_session() {
+        let plain = snapshot(None);
+        let state = |age: Option<u64>| shown(&plain, None, &statistics(age.map(Duration::from_secs))).state;
+        assert_eq!(state(None), ConnectionState::Connecting);
+        assert_eq!(state(Some(179)), ConnectionState::Connected);
+        assert_eq!(state(Some(180)), ConnectionState::Error);
+    }
+
+    #[test]
+    fn a_remote_with_responder_is_judged_by_its_probes() {
+        let probe = Probe { from: "10.70.0.2".parse().unwrap(), to: "10.68.0.2".parse().unwrap() };
+        let probed = snapshot(Some(probe));
+        let report = |state| Report { state, latency: None, unanswered: 0, trouble: None };
+
+        let silent = shown(&probed, Some(&report(ConnectionState::Error)), &statistics(Some(Duration::from_secs(5))));
+        assert_eq!(silent.state, ConnectionState::Error);
+        assert_eq!(silent.detail, "no reply from 10.68.0.2 UDP port 12345");
+
+        let waiting = shown(&probed, Some(&report(ConnectionState::Connecting)), &statistics(None));
+        assert_eq!(waiting.detail, "no session: waits for the client to call");
+
+        let latency = Some(Duration::from_micros(420));
+        let good = Report { latency, ..report(ConnectionState::Connected) };
+        let connected = shown(&probed, Some(&good), &statistics(Some(Duration::from_secs(5))));
+        assert_eq!((connected.state, connected.latency_us), (ConnectionState::Connected, Some(420)));
+        assert_eq!((connected.kind.as_str(), connected.listen_port), ("Server", Some(51_840)));
+        assert_eq!((connected.rx_packets, connected.rx_bytes, connected.handshake_age_s), (2, 300, Some(5)));
+        assert_eq!(connected.endpoint.as_deref(), Some("192.0.2.7:4000"));
+        assert_eq!(connected.detail, "");
+    }
+}

@@ -21,6 +21,20 @@ pub fn write(sysctl: &Sysctl, value: &str) -> Result<()> {
     })
 }
 
+/// The settings that the kernel overwrites when this one is written, and that differ from each other before: IPv6
+/// forwarding of `all` is copied to each interface and to `default`.
+pub fn followers(sysctl: &Sysctl, devices: impl Iterator<Item = DeviceName>) -> Result<Vec<(Sysctl, String)>> {
+    if sysctl.key != SysctlKey::ForwardingV6 || sysctl.device.0 != "all" {
+        return Ok(Vec::new());
+    }
+    let mut found = Vec::new();
+    for device in devices.chain([DeviceName("default".to_owned())]) {
+        let follower = Sysctl { device, key: sysctl.key };
+        found.extend(read(&follower)?.map(|value| (follower, value)));
+    }
+    Ok(found)
+}
+
 /// Keeps the kernel from giving the device a link-local address: a tunnel has no link, and its packets would only count
 /// as dropped. Without IPv6 there is nothing to do.
 pub fn without_link_local(device: &DeviceName) -> Result<()> {

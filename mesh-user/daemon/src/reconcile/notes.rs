@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use mesh_core::{
-    plan::{DeviceAddress, DeviceName, Tunnel},
+    plan::{DeviceAddress, DeviceName, Sysctl, Tunnel},
     reconcile::Step,
 };
 
@@ -20,13 +20,20 @@ impl World {
                 Step::AddAddress(address) => {
                     self.record.addresses.insert(address.clone());
                 }
-                Step::SetSysctl(setting, _) => {
-                    if let Some(value) = sysctl::read(setting)? {
-                        self.record.note_original(setting, value);
-                    }
-                }
+                Step::SetSysctl(setting, _) => self.note_sysctl(setting)?,
                 _ => {}
             }
+        }
+        Ok(())
+    }
+
+    fn note_sysctl(&mut self, setting: &Sysctl) -> Result<()> {
+        if self.record.original(setting).is_some() {
+            return Ok(());
+        }
+        if let Some(value) = sysctl::read(setting)? {
+            self.record.followers.extend(sysctl::followers(setting, self.links.keys().cloned())?);
+            self.record.note_original(setting, value);
         }
         Ok(())
     }

@@ -34,8 +34,17 @@ impl World {
 
 /// Writes the value that was found before ours, unless the device is gone and its settings with it.
 pub(crate) fn restore(record: &Record, setting: &Sysctl) -> Result<()> {
-    match record.original(setting) {
-        Some(original) if sysctl::read(setting)?.is_some_and(|now| now != original) => sysctl::write(setting, original),
+    let Some(original) = record.original(setting) else { return Ok(()) };
+    write_if_other(setting, original)?;
+    for (follower, value) in record.followers.iter().filter(|(follower, _)| follower.key == setting.key) {
+        write_if_other(follower, value)?;
+    }
+    Ok(())
+}
+
+fn write_if_other(setting: &Sysctl, value: &str) -> Result<()> {
+    match sysctl::read(setting)? {
+        Some(now) if now != value => sysctl::write(setting, value),
         _ => Ok(()),
     }
 }

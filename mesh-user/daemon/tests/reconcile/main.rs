@@ -9,7 +9,7 @@ use std::{collections::BTreeSet, fs, path::Path, sync::Arc};
 use anyhow::{Context as _, Result, ensure};
 use mesh_core::{
     model::Settings,
-    plan::Plan,
+    plan::{DeviceName, Plan, Sysctl, SysctlKey},
     reconcile::{Observed, steps},
     tunnel::StaticSecret,
 };
@@ -251,5 +251,31 @@ fn a_port_in_use_is_found_before_anything_is_done() -> Result<()> {
     assert!(
         !fs::read_to_string(site.lab.directory().join("state/applied.json")).unwrap_or_default().contains("mesh-t2")
     );
+    Ok(())
+}
+
+#[test]
+fn settings_that_follow_another_get_their_old_values_back() -> Result<()> {
+    let site = Site::new()?;
+    let forwarding = |device: &str| site.namespace.read_sysctl(&format!("net/ipv6/conf/{device}/forwarding"));
+    site.namespace.sysctl("net/ipv6/conf/u0/forwarding", "1")?;
+    let all = Sysctl { device: DeviceName("all".to_owned()), key: SysctlKey::ForwardingV6 };
+    let plan = Plan { sysctls: [(all, "1".to_owned())].into(), ..Plan::default() };
+    for end_with_cleanup in [false, true] {
+        site.enter(async |directory| {
+            let mut world = world(directory).await?;
+            converge(&mut world, &plan).await?;
+            ensure!(forwarding("mesh-other")? == "1", "all follow");
+            if !end_with_cleanup {
+                converge(&mut world, &Plan::default()).await?;
+            }
+            Ok(())
+        })?;
+        if end_with_cleanup {
+            site.cleanup()?;
+        }
+        let values = ["all", "default", "u0", "mesh-other"].map(|device| forwarding(device).unwrap());
+        assert_eq!(values, ["0", "0", "1", "0"], "cleanup: {end_with_cleanup}");
+    }
     Ok(())
 }
