@@ -2,6 +2,8 @@
 //!
 //! The stages are those that the packet would meet, by the door that its addresses choose. Nothing is sent.
 
+pub(crate) mod packet;
+
 use std::{collections::BTreeMap, net::IpAddr};
 
 use ipnet::IpNet;
@@ -20,11 +22,6 @@ use crate::{
         slots::Slots,
     },
 };
-
-const UDP: u8 = 17;
-/// Offsets of source and destination in the IP header, and the length of an address.
-const ADDRESSES_V4: (usize, usize, usize) = (12, 16, 4);
-const ADDRESSES_V6: (usize, usize, usize) = (8, 24, 16);
 
 /// The path of a packet from `source` to `destination`, as both stand in it where it meets us first.
 pub fn explain(plan: &Plan, tables: &Slots, source: IpAddr, destination: IpAddr) -> Explanation {
@@ -140,10 +137,10 @@ impl Asking<'_> {
 
     /// Runs the data path over a packet without payload.
     fn judge(&self, ingress: Ingress) -> Outcome {
-        let (mut packet, (source_at, destination_at, len)) = datagram(self.source, self.destination);
+        let mut packet = packet::datagram(self.source, self.destination);
         let verdict = remap(&mut SliceFrame::new(&mut packet), 0, ingress, self.tables);
-        let read = |at: usize| address(&packet[at..at + len]);
-        Outcome { verdict, source: read(source_at), destination: read(destination_at) }
+        let (source, destination) = packet::addresses(&packet);
+        Outcome { verdict, source, destination }
     }
 
     fn source_stage(&self) -> Stage {
@@ -259,27 +256,6 @@ fn way(route: &Route) -> String {
         RouteTarget::Device { device, .. } => format!("into {device}"),
         RouteTarget::Via { next_hop, .. } => format!("to {next_hop}"),
         RouteTarget::Unreachable => "nowhere: ICMP unreachable".to_owned(),
-    }
-}
-
-/// A UDP datagram without payload or checksum, and where its addresses stand.
-fn datagram(source: IpAddr, destination: IpAddr) -> (Vec<u8>, (usize, usize, usize)) {
-    let octets = |address: IpAddr| match address {
-        IpAddr::V4(v4) => v4.octets().to_vec(),
-        IpAddr::V6(v6) => v6.octets().to_vec(),
-    };
-    let udp = [0x30, 0x39, 0x30, 0x39, 0, 8, 0, 0];
-    let (header, at): (&[u8], _) = match source {
-        IpAddr::V4(_) => (&[0x45, 0, 0, 28, 0, 0, 0, 0, 64, UDP, 0, 0], ADDRESSES_V4),
-        IpAddr::V6(_) => (&[0x60, 0, 0, 0, 0, 8, UDP, 64], ADDRESSES_V6),
-    };
-    ([header, &octets(source), &octets(destination), &udp].concat(), at)
-}
-
-fn address(bytes: &[u8]) -> IpAddr {
-    match <[u8; 4]>::try_from(bytes) {
-        Ok(v4) => v4.into(),
-        Err(_) => <[u8; 16]>::try_from(bytes).expect("an address is of 4 or 16 bytes").into(),
     }
 }
 

@@ -3,6 +3,8 @@
 mod display;
 mod order;
 mod record;
+#[cfg(test)]
+mod safety;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -6,7 +6,8 @@
 //! 2. **extend**: everything new is put in place, from the way out to the way in;
 //! 3. **release**: what is of no use any more goes, the `unreachable` routes last.
 //!
-//! A number (connection, remap) that gets another meaning does so between the first two, after every shard passed a turn.
+//! Between the first two every shard passes a turn: what it read before is out of use, and a number (connection, remap)
+//! may get another meaning.
 //! What both plans agree on is not touched.
 
 use std::{
@@ -83,6 +84,9 @@ impl<'a> Change<'a> {
                 steps.push(Step::SetEntry(*net, barred));
             }
         }
+        // A way that goes or leads elsewhere is cut while its prefix is barred: a hook that no longer rewrites and a
+        // route that still leads out would let packets through as they are.
+        steps.extend(self.cut_ways().cloned().map(Step::RemoveRoute));
         for (device, tunnel) in &self.old.tunnels {
             for (key, peer) in &tunnel.peers {
                 match self.agreed(device, key, peer) {
@@ -94,9 +98,14 @@ impl<'a> Change<'a> {
         }
         self.free_ports(steps);
         steps.extend(self.connections.iter().map(|id| Step::RemoveConnection(*id)));
-        if !self.connections.is_empty() || !self.remaps.is_empty() {
+        if !steps.is_empty() || !self.remaps.is_empty() {
             steps.push(Step::AwaitShards);
         }
+    }
+
+    fn cut_ways(&self) -> impl Iterator<Item = &'a Route> {
+        let gone = self.old.routes.iter().filter(|route| !is_unreachable(route) && !self.new.routes.contains(route));
+        gone.filter(|route| self.barred.contains(&route.destination))
     }
 
     /// What old and new say alike of a peer; `None` where it is another peer or goes.
@@ -147,7 +156,7 @@ impl<'a> Change<'a> {
         // Fail closed before anything opens.
         steps.extend(self.new_routes(true));
         for (id, remap) in &self.new.remaps {
-            if self.old.remaps.get(id) != Some(remap) || self.remaps.contains(id) {
+            if self.old.remaps.get(id) != Some(remap) || self.remaps.contains(id) || self.has_moved(remap.connection) {
                 steps.push(Step::SetRemap(*id, *remap));
             }
         }
@@ -162,6 +171,14 @@ impl<'a> Change<'a> {
             }
         }
         steps.extend(self.new_routes(false));
+    }
+
+    /// The remap stays, but packets of its connection come in another way.
+    fn has_moved(&self, connection: Option<ConnectionId>) -> bool {
+        connection.is_some_and(|id| match (self.old.connections.get(&id), self.new.connections.get(&id)) {
+            (Some(before), Some(after)) => before.transport != after.transport,
+            _ => false,
+        })
     }
 
     fn extend_tunnels(&self, steps: &mut Vec<Step>) {
@@ -254,8 +271,10 @@ impl<'a> Change<'a> {
     fn old_routes(&self, unreachable: bool) -> impl Iterator<Item = Step> {
         let place = |route: &Route| (route.destination, route.metric);
         let taken: BTreeSet<(IpNet, u32)> = self.new.routes.iter().map(place).collect();
+        let cut: BTreeSet<&Route> = self.cut_ways().collect();
         let routes = self.old.routes.iter().filter(move |route| is_unreachable(route) == unreachable);
-        routes.filter(move |route| !taken.contains(&place(route))).cloned().map(Step::RemoveRoute)
+        let gone = routes.filter(move |route| !taken.contains(&place(route)) && !cut.contains(route));
+        gone.cloned().map(Step::RemoveRoute)
     }
 }
 
