@@ -107,7 +107,7 @@ impl Configuration {
                     None
                 }
             };
-            let (place, remote) = (document.place.clone(), document.remote.clone());
+            let (place, remote) = (document.place.clone(), document.remote.clone()?);
             Some(Configuration { place, remote, real, presented, local: local_real })
         })
     }

@@ -22,11 +22,12 @@ pub struct Place {
     pub object: Option<ObjectName>,
 }
 
-/// A manifest whose kind and remote cluster are known.
+/// A manifest of which the frame was read.
 pub(crate) struct Document {
     pub(crate) kind: String,
     pub(crate) place: Place,
-    pub(crate) remote: ClusterId,
+    /// `None` where that was not said properly, which is a problem already reported.
+    pub(crate) remote: Option<ClusterId>,
     root: Map<String, Value>,
 }
 
@@ -61,19 +62,16 @@ impl std::fmt::Display for Place {
 }
 
 impl Document {
-    /// All documents of a file: YAML, several with `---` between them, or JSON.
-    pub(crate) fn read_all(file: &str, text: &str) -> Result<Vec<Document>, Problems> {
-        let values: Vec<Value> =
-            serde_saphyr::from_multiple(text).map_err(|error| Problems(vec![syntax(file, &error)]))?;
-        let mut documents = Vec::new();
-        let mut problems = Problems::default();
-        for value in values {
-            match Document::read(file, value) {
-                Ok(document) => documents.push(document),
-                Err(more) => problems.0.extend(more.0),
+    /// All documents of a file: YAML, several with `---` between them, or JSON. What can be read is returned whatever else
+    /// is wrong, so that all of it can be told at once.
+    pub(crate) fn read_all(file: &str, text: &str, problems: &mut Problems) -> Vec<Document> {
+        match serde_saphyr::from_multiple::<Value>(text) {
+            Ok(values) => values.into_iter().filter_map(|value| Document::read(file, value, problems)).collect(),
+            Err(error) => {
+                problems.0.push(syntax(file, &error));
+                Vec::new()
             }
         }
-        problems.or(documents)
     }
 
     /// Reads `spec` with `read`; problems found there are appended to `problems`.
@@ -95,11 +93,12 @@ impl Document {
         value.filter(|_| clean)
     }
 
-    fn read(file: &str, value: Value) -> Result<Document, Problems> {
-        let nameless = Place { file: file.to_owned(), object: None };
+    fn read(file: &str, value: Value, problems: &mut Problems) -> Option<Document> {
         let Value::Object(root) = value else {
             let hint = format!("begin with 'apiVersion: {API_VERSION}'");
-            return Err(Problems(vec![nameless.problem("", "a document that is no mapping", hint)]));
+            let place = Place { file: file.to_owned(), object: None };
+            problems.0.push(place.problem("", "a document that is no mapping", hint));
+            return None;
         };
         let kind = root.get("kind").and_then(Value::as_str).unwrap_or_default().to_owned();
         let name = |field: &str| root.get("metadata")?.get(field)?.as_str().map(str::to_owned);
@@ -111,10 +110,8 @@ impl Document {
         let place = Place { file: file.to_owned(), object: Some(object) };
         let sink = Sink::new(place.clone());
         let remote = envelope(&root, &sink);
-        match remote {
-            Some(remote) => sink.into_problems().or(Document { kind, place, remote, root }),
-            None => Err(sink.into_problems()),
-        }
+        problems.0.extend(sink.into_problems().0);
+        KINDS.contains(&kind.as_str()).then_some(Document { kind, place, remote, root })
     }
 }
 
