@@ -183,3 +183,93 @@ impl Naming<'_> {
         self.problems.0.push(configuration.place.problem(path, refusal.to_string(), hint));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::fixtures::{CLIENT, CONFIGURATION, KEY, SETTINGS, facts, intent, mesh_wide, of, valid},
+        plan::{DeviceName, plan},
+    };
+
+    fn net(text: &str) -> IpNet {
+        text.parse().unwrap()
+    }
+
+    fn given(manifests: &[&str], previous: &Allocations) -> Allocations {
+        plan(&valid(manifests), &facts(), previous).unwrap().1
+    }
+
+    /// What a remote's usual prefixes are called.
+    fn names(allocations: &Allocations, remote: &str) -> [String; 2] {
+        let share = &allocations.remotes[&remote.parse().unwrap()];
+        [net("10.243.0.0/16"), net("10.70.0.0/16")].map(|real| share.presented[&real].to_string())
+    }
+
+    #[test]
+    fn names_survive_disconnect_and_end_with_reset() {
+        let (first, second) = (of("cl02", CONFIGURATION), of("cl03", CONFIGURATION));
+        let connected = given(&[&first, CLIENT, KEY, &second], &Allocations::default());
+        assert_eq!(names(&connected, "cl02"), ["10.71.0.0/16", "10.68.0.0/16"]);
+        assert_eq!(names(&connected, "cl03"), ["10.69.0.0/16", "10.64.0.0/16"]);
+        // Without its gateway a remote keeps its names, number and all.
+        let disconnected = given(&[&first, &second], &connected);
+        assert_eq!(disconnected.remotes, connected.remotes);
+        // Without its Configuration it loses them; another one's stay where they are.
+        let reset = given(&[&second], &disconnected);
+        assert_eq!(names(&reset, "cl03"), names(&connected, "cl03"));
+        let again = given(&[&of("cl04", CONFIGURATION)], &given(&[], &reset));
+        assert_eq!(names(&again, "cl04"), ["10.71.0.0/16", "10.68.0.0/16"]);
+        assert_eq!(again.remotes[&"cl04".parse().unwrap()].connection, 1);
+    }
+
+    #[test]
+    fn a_number_that_falls_free_rests_for_one_plan() {
+        let before = given(&[CONFIGURATION], &Allocations::default());
+        let after = given(&[&of("cl03", CONFIGURATION)], &before);
+        assert_eq!(after.remotes[&"cl03".parse().unwrap()].connection, 2);
+    }
+
+    #[test]
+    fn the_default_external_cidr_moves_and_a_given_one_does_not() {
+        let moving = SETTINGS.replace("[\"10.243.0.0/16\"]", "[\"10.243.0.0/16\", \"10.70.0.0/16\"]");
+        let valid = intent(&moving, &[]).validate().unwrap();
+        let (_, allocations) = plan(&valid, &facts(), &Allocations::default()).unwrap();
+        assert_eq!(allocations.own[&net("10.70.0.0/16")], net("10.71.0.0/16"));
+        let outside = SETTINGS.replace("pod =", "external = [\"100.64.0.0/16\"]\npod =");
+        let valid = intent(&outside, &[]).validate().unwrap();
+        let refusal = plan(&valid, &facts(), &Allocations::default()).unwrap_err().to_string();
+        assert!(refusal.contains("100.64.0.0/16 for cidr.external lies in no pool"), "{refusal}");
+    }
+
+    #[test]
+    fn prefixes_of_the_host_are_left_alone() {
+        let mut facts = facts();
+        facts.interfaces.insert(DeviceName("docker0".into()), vec![net("10.71.0.1/16")]);
+        // What looks like ours on a device of ours is no obstacle.
+        facts.interfaces.insert(DeviceName("mesh-cl02".into()), vec![net("10.68.0.2/32")]);
+        let (_, allocations) = plan(&valid(&[CONFIGURATION]), &facts, &Allocations::default()).unwrap();
+        assert_eq!(names(&allocations, "cl02"), ["10.68.0.0/16", "10.69.0.0/16"]);
+        let wide = mesh_wide(CONFIGURATION, ["10.60.0.0/16", "10.62.0.0/16"], ["10.71.0.0/16", "10.63.0.0/16"]);
+        let refusal = plan(&valid(&[&wide]), &facts, &Allocations::default()).unwrap_err().to_string();
+        assert!(refusal.contains("10.71.0.0/16 for cl02 overlaps 10.71.0.0/16 of interface docker0"), "{refusal}");
+    }
+
+    #[test]
+    fn a_name_chosen_earlier_is_not_taken_away() {
+        let before = given(&[CONFIGURATION], &Allocations::default());
+        let wide = mesh_wide(CONFIGURATION, ["10.60.0.0/16", "10.62.0.0/16"], ["10.71.0.0/16", "10.63.0.0/16"]);
+        let refusal = plan(&valid(&[CONFIGURATION, &of("cl03", &wide)]), &facts(), &before).unwrap_err().to_string();
+        assert!(refusal.contains("10.71.0.0/16 for cl02 overlaps 10.71.0.0/16 of cl03"), "{refusal}");
+    }
+
+    #[test]
+    fn the_same_ipv6_prefix_is_moved_within_its_pool() {
+        let v6 = |text: &str| text.replace("10.243.0.0/16", "fd00:243::/64").replace("10.70.0.0/16", "fd00:70::/64");
+        let settings = SETTINGS.replace("[\"10.243.0.0/16\"]", "[\"fd00:243::/64\"]\nexternal = [\"fd00:70::/64\"]");
+        let valid = intent(&settings, &[&v6(CONFIGURATION)]).validate().unwrap();
+        let (_, allocations) = plan(&valid, &facts(), &Allocations::default()).unwrap();
+        let share = &allocations.remotes[&"cl02".parse().unwrap()];
+        assert_eq!(share.presented[&net("fd00:243::/64")], net("fd00:70:0:1::/64"));
+    }
+}
