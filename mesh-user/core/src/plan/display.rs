@@ -168,3 +168,34 @@ pub(crate) fn roles(role: Role) -> String {
     let found: Vec<&str> = names.into_iter().filter(|(one, _)| role.has(*one)).map(|(_, name)| name).collect();
     found.join("+")
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        allocate::Allocations,
+        model::fixtures::{CLIENT, CONFIGURATION, KEY, SERVER, facts, of, valid},
+        plan::plan,
+    };
+
+    #[test]
+    fn a_diff_says_what_goes_and_what_comes() {
+        let (old, given) = plan(&valid(&[CONFIGURATION, CLIENT, KEY]), &facts(), &Allocations::default()).unwrap();
+        let moved = CLIENT.replace("172.19.0.8", "172.19.0.9").replace("1340", "1400");
+        let another = [of("cl03", CONFIGURATION), of("cl03", SERVER)];
+        let (new, _) = plan(&valid(&[CONFIGURATION, &moved, KEY, &another[0], &another[1]]), &facts(), &given).unwrap();
+        let expected = "\
+- tunnel mesh-cl02: mtu 1340, any port, 10.70.0.2/32
+- peer BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc= of mesh-cl02: connection 1, endpoints 172.19.0.8:32009, \
+keepalive 25 s, announces 10.70.0.0/16 10.243.0.0/16
++ tunnel mesh-cl02: mtu 1400, any port, 10.70.0.2/32
++ peer BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc= of mesh-cl02: connection 1, endpoints 172.19.0.9:32009, \
+keepalive 25 s, announces 10.70.0.0/16 10.243.0.0/16
++ entry 10.64.0.0/16: barred -> 10.64.0.0/16
++ entry 10.69.0.0/16: barred -> 10.69.0.0/16
++ route 10.64.0.0/16 unreachable metric 4278198272
++ route 10.69.0.0/16 unreachable metric 4278198272
+";
+        assert_eq!(old.diff(&new), expected);
+        assert_eq!(new.diff(&new), "");
+    }
+}
