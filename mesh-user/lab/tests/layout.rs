@@ -46,5 +46,6 @@ fn a_daemon_that_ends_at_once_is_reported() {
     let lab = Lab::new().unwrap();
     let mut network = network(&lab).unwrap();
     let error = format!("{:#}", network.start().unwrap_err());
-    assert!(error.contains("meshd of cl01-gw ended"), "{error}");
+    // Whichever of them is looked at first.
+    assert!(error.contains("-gw ended with exit status"), "{error}");
 }

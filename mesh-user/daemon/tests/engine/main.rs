@@ -1,4 +1,5 @@
 //! Two shards with real TUN devices in two namespaces carry real traffic, among themselves and with wireguard-go.
+#![allow(clippy::unwrap_used, reason = "a test that fails shall panic")]
 
 mod site;
 
