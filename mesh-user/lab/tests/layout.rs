@@ -34,7 +34,7 @@ fn clusters_are_whole_and_apart() {
     }
     let [first, second] = &network.clusters[..] else { panic!("two clusters") };
     let (here, there) = (first.site.underlay, second.site.underlay);
-    traffic::ping(&traffic::End::new(first.gateway(), here), there).unwrap();
+    traffic::ping(&traffic::End::new(first.gateway(), here), there.into()).unwrap();
     let pod = first.pod(false, &mut random);
     assert!(!answers_ping(&pod, [10, 71, 1, 130].into(), 1).unwrap());
     assert_ne!(first.public_key(), second.public_key());

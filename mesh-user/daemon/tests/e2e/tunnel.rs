@@ -153,6 +153,31 @@ fn an_underlay_that_is_cut_and_made_again_recovers() -> Result<()> {
     Ok(())
 }
 
+/// The client moves to another address: the server learns it from the next packet.
+#[test]
+fn a_client_with_another_address_is_found_again() -> Result<()> {
+    let lab = Lab::new()?;
+    let mut network = wireguard_pair(&lab, &programs()?)?;
+    network.start()?;
+    let direction = network.direction(0, 1, false)?;
+    let (from, to, dial) = pods(&direction, &mut 21)?;
+    let flow = Flow::start(&from, &to, dial, Duration::from_secs(30))?;
+    let gateway = direction.from.gateway();
+    gateway.ip(&["address", "add", "172.31.0.77/24", "dev", "und0"])?;
+    gateway.ip(&["address", "del", "172.31.0.1/24", "dev", "und0"])?;
+    // The kernel takes the second address away with the first one, whose secondary it was.
+    gateway.ip(&["address", "replace", "172.31.0.77/24", "dev", "und0"])?;
+    let moved = flow.received();
+    interrupt::wait_for("the flow to go on", PATIENCE, PAUSE, || {
+        Ok((flow.received() > moved + (1 << 20)).then_some(()))
+    })
+    .with_context(|| network.tails())?;
+    flow.stop()?;
+    let endpoint = direction.to.node.status()?.connection("cl01")?.endpoint.clone();
+    ensure!(endpoint.as_ref().is_some_and(|endpoint| endpoint.starts_with("172.31.0.77:")), "{endpoint:?}");
+    Ok(())
+}
+
 /// `cleanup` removes all that is ours and nothing else.
 #[test]
 fn cleanup_leaves_the_gateway_as_it_was() -> Result<()> {

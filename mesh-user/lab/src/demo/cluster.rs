@@ -70,6 +70,9 @@ impl Cluster {
         }
         cables.apply([underlay, port])?;
         link::address(underlay, &[&format!("{}/24", self.site.underlay)])?;
+        if let Some(v6) = self.site.underlay_v6 {
+            link::address(underlay, &[&format!("{v6}/64")])?;
+        }
         self.gateway().ip(&["route", "add", "default", "via", &site::DEFAULT_GATEWAY.to_string()])?;
         Ok(())
     }

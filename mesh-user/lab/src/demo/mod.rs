@@ -43,7 +43,7 @@ pub fn wireguard_pair(lab: &Lab, programs: &Programs) -> Result<Network> {
 pub fn direct_pair(lab: &Lab, programs: &Programs) -> Result<Network> {
     let mut network = Network::new(lab, "wire2", DIRECT_MTU)?;
     for number in [3, 4] {
-        network.add(lab, Site::new(number).with_hook("xdp"), Cables::Real, DIRECT_MTU, programs)?;
+        network.add(lab, Site::new(number).dual_stack().with_hook("xdp"), Cables::Real, DIRECT_MTU, programs)?;
     }
     network.connect(0, 1, Connection::Direct)?;
     Ok(network)

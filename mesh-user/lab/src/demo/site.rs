@@ -23,8 +23,9 @@ pub struct Site {
     /// Mesh-wide prefixes, for `direct`.
     pub presented_pods: Vec<String>,
     pub presented_external: Vec<String>,
-    /// Address of the gateway on the underlay.
-    pub underlay: IpAddr,
+    /// Address of the gateway on the underlay, and its IPv6 one where there are IPv6 pods.
+    pub underlay: Ipv4Addr,
+    pub underlay_v6: Option<Ipv6Addr>,
     /// Hook of the interfaces, as in `meshd.toml`.
     pub hook: &'static str,
 }
@@ -38,7 +39,8 @@ impl Site {
             external: vec!["10.70.0.0/16".into()],
             presented_pods: vec![format!("10.{}.0.0/16", 100 + number)],
             presented_external: vec![format!("10.{}.0.0/16", 150 + number)],
-            underlay: Ipv4Addr::new(172, 31, 0, number).into(),
+            underlay: Ipv4Addr::new(172, 31, 0, number),
+            underlay_v6: None,
             hook: "auto",
         }
     }
@@ -50,6 +52,7 @@ impl Site {
         self.external.push("fd00:10:70::/48".into());
         self.presented_pods.push(format!("fd00:10:1{number}::/48"));
         self.presented_external.push(format!("fd00:10:2{number}::/48"));
+        self.underlay_v6 = Some(Ipv6Addr::new(0x2001, 0xdb8, 0x31, 0, 0, 0, 0, self.underlay.octets()[3].into()));
         self
     }
 
@@ -59,7 +62,7 @@ impl Site {
     }
 
     pub fn is_dual_stack(&self) -> bool {
-        self.pods.len() > 1
+        self.underlay_v6.is_some()
     }
 
     /// `meshd.toml` without the directories.
@@ -110,9 +113,9 @@ impl Site {
         format!(
             "{}spec:\n  clientTemplateRef:\n    apiVersion: networking.liqo.io/v1beta1\n\
              \x20   kind: WgGatewayClientTemplate\n    name: {template}\n    namespace: liqo\n  endpoint:\n\
-             \x20   addresses:\n    - {}\n    port: {port}\n    protocol: UDP\n  mtu: {mtu}\n",
+             \x20   addresses:{}\n    port: {port}\n    protocol: UDP\n  mtu: {mtu}\n",
             head("GatewayClient", &server.id, &format!("client-{}", server.id)),
-            server.underlay,
+            server.endpoints(connection),
         )
     }
 
@@ -124,6 +127,13 @@ impl Site {
              spec:\n  publicKey: {key}\n",
             self.id,
         )
+    }
+
+    /// The items of a YAML list: a tunnel needs one address, `direct` a next hop of each family.
+    fn endpoints(&self, connection: Connection) -> String {
+        let v6 = self.underlay_v6.filter(|_| connection == Connection::Direct);
+        let v6 = v6.map(|address| format!("\n    - {address}")).unwrap_or_default();
+        format!("\n    - {}{v6}", self.underlay)
     }
 
     fn presented(&self) -> String {
