@@ -44,7 +44,7 @@ pub struct World {
     links: Links,
     tunnels: BTreeMap<DeviceName, LiveTunnel>,
     /// Bound before anything else is done, so that a port in use is found while nothing has changed.
-    sockets: BTreeMap<DeviceName, UdpSockets>,
+    sockets: BTreeMap<(DeviceName, u16), UdpSockets>,
     tables: ShardTables,
     /// What only this process holds.
     connections: BTreeMap<ConnectionId, Connection>,

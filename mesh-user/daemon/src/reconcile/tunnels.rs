@@ -88,8 +88,11 @@ impl World {
                 Step::SetListenPort(device, port) => (device, *port),
                 _ => continue,
             };
-            let sockets = bind(device, port)?;
-            self.sockets.insert(device.clone(), sockets);
+            // A port that moves between tunnels of ours is free when its step comes.
+            let is_ours = port != 0 && self.tunnels.values().any(|live| live.listen_port == port);
+            if !is_ours {
+                self.sockets.insert((device.clone(), port), bind(device, port)?);
+            }
         }
         Ok(())
     }
@@ -126,7 +129,7 @@ impl World {
     }
 
     pub(super) fn set_listen_port(&mut self, device: &DeviceName, port: u16) -> Result<()> {
-        let sockets = self.sockets.remove(device).map_or_else(|| bind(device, port), Ok)?;
+        let sockets = self.sockets_for(device, port)?;
         let bound = sockets.port();
         self.shards.apply(Command::SetSockets(device.clone(), sockets))?;
         let live = self.tunnel(device)?;
@@ -176,7 +179,7 @@ impl World {
             // The old device is gone; its sockets hold the port.
             self.shards.apply(Command::RemoveTunnel(device.clone()))?;
         }
-        let sockets = self.sockets.remove(device).map_or_else(|| bind(device, tunnel.listen_port), Ok)?;
+        let sockets = self.sockets_for(device, tunnel.listen_port)?;
         let port = sockets.port();
         let tun = Tun::open(device)?;
         let index = self.index(device).unwrap_or_default();
@@ -185,6 +188,11 @@ impl World {
         self.tunnels.insert(device.clone(), live);
         self.update_wireguard_ports();
         Ok(())
+    }
+
+    /// Those that were bound in advance, or new ones.
+    fn sockets_for(&mut self, device: &DeviceName, port: u16) -> Result<UdpSockets> {
+        self.sockets.remove(&(device.clone(), port)).map_or_else(|| bind(device, port), Ok)
     }
 
     fn update_wireguard_ports(&mut self) {

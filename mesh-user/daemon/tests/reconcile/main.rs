@@ -255,6 +255,31 @@ fn a_port_in_use_is_found_before_anything_is_done() -> Result<()> {
 }
 
 #[test]
+fn ports_move_between_tunnels() -> Result<()> {
+    let site = Site::new()?;
+    let mut random = plans::Random::new(5);
+    let mut first = plans::full(&mut random);
+    let names: Vec<DeviceName> = first.tunnels.keys().take(2).cloned().collect();
+    let give = |plan: &mut Plan, ports: [u16; 2]| {
+        for (name, port) in names.iter().zip(ports) {
+            plan.tunnels.get_mut(name).expect("a full plan has three tunnels").listen_port = port;
+        }
+    };
+    give(&mut first, [51_901, 51_902]);
+    let mut swapped = first.clone();
+    give(&mut swapped, [51_902, 51_901]);
+    site.enter(async |directory| {
+        let mut world = world(directory).await?;
+        converge(&mut world, &first).await?;
+        converge(&mut world, &swapped).await?;
+        expect(&mut world, &swapped, "after the ports were swapped").await?;
+        converge(&mut world, &Plan::default()).await?;
+        Ok(())
+    })?;
+    site.cleanup()
+}
+
+#[test]
 fn settings_that_follow_another_get_their_old_values_back() -> Result<()> {
     let site = Site::new()?;
     let forwarding = |device: &str| site.namespace.read_sysctl(&format!("net/ipv6/conf/{device}/forwarding"));
