@@ -1,5 +1,6 @@
 //! The daemon as a whole: real programs in network namespaces, real traffic between them. Needs root.
 
+mod command_line;
 mod plain_remote;
 mod refusals;
 mod tunnel;

@@ -178,6 +178,30 @@ fn a_client_with_another_address_is_found_again() -> Result<()> {
     Ok(())
 }
 
+/// New link-layer addresses, and an underlay interface with another name.
+#[test]
+fn a_changed_underlay_interface_is_found_again() -> Result<()> {
+    let lab = Lab::new()?;
+    let mut network = wireguard_pair(&lab, &programs()?)?;
+    network.start()?;
+    let direction = network.direction(0, 1, false)?;
+    let (from, _, dial) = pods(&direction, &mut 23)?;
+    let reached_within = |seconds| {
+        interrupt::wait_for("pods to reach each other again", Duration::from_secs(seconds), PAUSE, || {
+            Ok(traffic::answers_ping(&from, dial, 1)?.then_some(()))
+        })
+        .with_context(|| network.tails())
+    };
+    let gateway = direction.to.gateway();
+    gateway.ip(&["link", "set", "dev", "und0", "address", "02:00:00:00:be:ef"])?;
+    reached_within(5)?;
+    for change in [&["down"][..], &["name", "und7"]] {
+        gateway.ip(&[&["link", "set", "dev", "und0"], change].concat())?;
+    }
+    gateway.ip(&["link", "set", "dev", "und7", "up"])?;
+    reached_within(10)
+}
+
 /// `cleanup` removes all that is ours and nothing else.
 #[test]
 fn cleanup_leaves_the_gateway_as_it_was() -> Result<()> {
