@@ -67,12 +67,9 @@ pub fn replace_partial<const N: usize>(sum: [u8; 2], old: [u8; N], new: [u8; N])
 #[inline(always)]
 fn changed<const N: usize>(sum: u16, old: [u8; N], new: [u8; N]) -> u16 {
     // The complement of every word of `old` is the complement of its sum, up to a multiple of 0xffff.
-    fold(u64::from(sum) + words(invert(old)) + words(new))
-}
-
-#[inline(always)]
-fn invert<const N: usize>(bytes: [u8; N]) -> [u8; N] {
-    bytes.map(|byte| !byte)
+    const { assert!(N.is_multiple_of(2), "a checksum changes by whole words") };
+    let most = 0xffff_ffff * (N as u64 / 4) + 0xffff * (N as u64 % 4 / 2);
+    fold(u64::from(sum) + (most - words(old)) + words(new))
 }
 
 /// The sum of a field of even length; the loops have constant bounds and unroll.

@@ -15,6 +15,11 @@ pub struct L4Checksum {
     pub zero_is_none: bool,
 }
 
+impl L4Checksum {
+    /// Stands where there is none.
+    pub const NONE: L4Checksum = L4Checksum { at: 0, pseudo_header: false, zero_is_none: false };
+}
+
 /// The bytes of one packet. Every access is checked; `None` means that the frame is too short.
 pub trait Frame {
     /// Bytes in the frame, link header included where there is one.
@@ -37,6 +42,12 @@ pub trait Frame {
     /// Length from `l3` of the longest packet that this frame becomes on the wire: the frame's own, or the headers
     /// and one `gso_size` where it is a super-packet.
     fn segment_len(&self, l3: usize) -> usize;
+
+    /// The same number, of which nothing is known any more. The verifier of BPF programs looks at each way to come to an
+    /// offset again; where many ways meet, they have to look the same.
+    fn forget(&self, at: usize) -> usize {
+        at
+    }
 
     /// Makes room for `grow` bytes in front of the frame (their content is undefined) and cuts the result to `len` bytes.
     /// What it then holds is one packet with complete checksums.

@@ -2,7 +2,7 @@
 
 use crate::maps::{CHUNK_SLOTS, Entry4, Entry6, Prefix6, Role, V6_LENGTHS};
 
-/// The entry of the longest prefix that holds `address`: one read from the top slots and one from each chunk on the way.
+/// The entry of the longest prefix that holds `address`, with no role if there is none: one read from the top slots and one from each chunk on the way.
 ///
 /// `top` is asked for a slot by the first 16 bits, `chunks` by chunk index * 256 + the next byte.
 #[inline(always)]
@@ -10,46 +10,41 @@ pub fn locate_v4(
     address: [u8; 4],
     top: impl Fn(u32) -> Option<Entry4>,
     chunks: impl Fn(u32) -> Option<Entry4>,
-) -> Option<Entry4> {
+) -> Entry4 {
     let [a, b, c, d] = address;
-    let mut entry = top(u32::from(u16::from_be_bytes([a, b])))?;
+    let mut entry = top(u32::from(u16::from_be_bytes([a, b]))).unwrap_or_default();
     if entry.role.has(Role::CHUNK) {
-        entry = chunks(chunk_slot(entry, c))?;
+        entry = chunks(chunk_slot(entry, c)).unwrap_or_default();
         if entry.role.has(Role::CHUNK) {
-            entry = chunks(chunk_slot(entry, d))?;
+            entry = chunks(chunk_slot(entry, d)).unwrap_or_default();
         }
     }
-    (entry.role != Role::NONE).then_some(entry)
+    entry
 }
 
-/// The entry of the longest prefix that holds `address`. `lengths` are those in use, longest first, ended by 0.
+/// The entry of the longest prefix that holds `address`, with no role if there is none. `lengths` are those in use, longest
+/// first, ended by 0.
 #[inline(always)]
-pub fn locate_v6(
-    address: [u8; 16],
-    lengths: [u8; V6_LENGTHS],
-    table: impl Fn(&Prefix6) -> Option<Entry6>,
-) -> Option<Entry6> {
+pub fn locate_v6(address: [u8; 16], lengths: [u8; V6_LENGTHS], table: impl Fn(&Prefix6) -> Option<Entry6>) -> Entry6 {
     for len in lengths {
         if len == 0 {
-            return None;
+            break;
         }
-        let entry = table(&prefix_v6(address, len));
-        if entry.is_some() {
+        if let Some(entry) = table(&prefix_v6(address, len)) {
             return entry;
         }
     }
-    None
+    Entry6::default()
 }
 
 /// The prefix of that length (1 to 128) around an address, as a key.
 #[inline(always)]
 pub fn prefix_v6(address: [u8; 16], len: u8) -> Prefix6 {
-    // Two halves: the BPF target has no 128-bit shift.
-    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = address;
-    let high = u64::from_be_bytes([a, b, c, d, e, f, g, h]) & mask(len);
-    let low = u64::from_be_bytes([i, j, k, l, m, n, o, p]) & mask(len.saturating_sub(64));
-    let ([a, b, c, d, e, f, g, h], [i, j, k, l, m, n, o, p]) = (high.to_be_bytes(), low.to_be_bytes());
-    Prefix6 { network: [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p], len: u32::from(len) }
+    // Two halves: the BPF target shifts 128 bits by constants only.
+    let address = u128::from_be_bytes(address);
+    let (high, low) = ((address >> 64) as u64 & mask(len), address as u64 & mask(len.saturating_sub(64)));
+    let network = u128::from(high) << 64 | u128::from(low);
+    Prefix6 { network: network.to_be_bytes(), len: u32::from(len) }
 }
 
 #[inline(always)]
@@ -85,6 +80,6 @@ mod tests {
         let found = locate_v6([0xfd; 16], [64, 0, 48, 0, 0, 0, 0, 0], |key| {
             (key.len == 48).then_some(Entry6 { role: Role::LOCAL, ..Entry6::default() })
         });
-        assert_eq!(found, None);
+        assert_eq!(found, Entry6::default());
     }
 }

@@ -7,7 +7,7 @@
 /// One table classifies every prefix of the plan; the longest prefix wins. IPv4 is direct-indexed:
 /// [`name::TOP_V4`] by the first 16 bits, then a chunk of 256 for each further byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(C)]
+#[repr(C, align(4))]
 pub struct Entry<const N: usize> {
     /// Network that the prefix becomes, host bits kept; for [`Role::CHUNK`] the chunk index as big-endian number.
     pub to: [u8; N],

@@ -12,13 +12,13 @@ const TCP_LEN: usize = 20;
 /// A TCP segment without payload, all checksums right.
 pub(super) fn tcp4(src: [u8; 4], dst: [u8; 4]) -> Vec<u8> {
     let header = ipv4::Header::new(0, (ipv4::LEN + TCP_LEN) as u16, TTL, PROTOCOL_TCP, src, dst);
-    frame(ethernet::IPV4, &header.0, src, dst)
+    frame(ethernet::IPV4, &header.to_bytes(), src, dst)
 }
 
 /// The same over IPv6.
 pub(super) fn tcp6(src: [u8; 16], dst: [u8; 16]) -> Vec<u8> {
     let header = ipv6::Header::new(0, TCP_LEN as u16, PROTOCOL_TCP, TTL, src, dst);
-    frame(ethernet::IPV6, &header.0, src, dst)
+    frame(ethernet::IPV6, &header.to_bytes(), src, dst)
 }
 
 fn frame<const N: usize>(ethertype: [u8; 2], ip: &[u8], src: [u8; N], dst: [u8; N]) -> Vec<u8> {

@@ -1,7 +1,7 @@
 //! What differs between IPv4 and IPv6, so that every rule is written once.
 
 use super::{
-    DropReason, Tables,
+    DropReason, Tables, apart,
     icmp_error::{self, Error},
     route::{Fib, Flow, Route},
     transport::{self, Quoted, Transport},
@@ -44,8 +44,11 @@ pub trait IpHeader<const N: usize>: Copy {
     /// lengths that the headers claim.
     fn transport<F: Frame>(&self, frame: &F, l3: usize) -> Result<Transport, DropReason>;
 
-    /// The same of a packet quoted at `l3`, whose bytes end at `end`.
-    fn quoted<F: Frame>(&self, frame: &F, l3: usize, end: usize) -> Result<Quoted, DropReason>;
+    /// The packet of this header may be quoted by an ICMP error of the same version.
+    fn is_quotable(&self) -> bool;
+
+    /// The transport checksum of a packet quoted at `l3`, whose bytes end at `end`.
+    fn quoted<F: Frame>(&self, frame: &F, l3: usize, end: usize) -> Quoted;
 }
 
 impl Change<2> {
@@ -66,6 +69,9 @@ pub trait Address<const N: usize>: Copy + Eq {
     /// What an ICMP error stands behind: the largest [`IpHeader::quote_len`] is `QUOTE_WORDS` words.
     const HEADER_LEN: usize;
     const QUOTE_WORDS: usize;
+
+    /// Runs a stage of the pipeline: apart where the addresses are too large to keep all stages in one stack frame.
+    fn stage<R>(stage: impl FnOnce() -> R) -> R;
 
     fn locate<T: Tables>(self, tables: &T) -> Option<Entry<N>>;
 
@@ -103,6 +109,7 @@ pub trait Address<const N: usize>: Copy + Eq {
 
 /// A field before and after.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C, align(8))]
 pub struct Change<const N: usize> {
     pub old: [u8; N],
     pub new: [u8; N],
@@ -118,7 +125,11 @@ impl<const N: usize> Change<N> {
 impl IpHeader<4> for ipv4::Header {
     #[inline(always)]
     fn load<F: Frame>(frame: &F, l3: usize) -> Option<Self> {
-        frame.load(l3).map(ipv4::Header)
+        Some(ipv4::Header {
+            head: frame.load(l3)?,
+            src: frame.load(l3 + ipv4::SRC_AT)?,
+            dst: frame.load(l3 + ipv4::DST_AT)?,
+        })
     }
 
     #[inline(always)]
@@ -169,7 +180,12 @@ impl IpHeader<4> for ipv4::Header {
     }
 
     #[inline(always)]
-    fn quoted<F: Frame>(&self, frame: &F, l3: usize, end: usize) -> Result<Quoted, DropReason> {
+    fn is_quotable(&self) -> bool {
+        self.version() == 4 && self.header_len() >= ipv4::LEN
+    }
+
+    #[inline(always)]
+    fn quoted<F: Frame>(&self, frame: &F, l3: usize, end: usize) -> Quoted {
         transport::quoted_ipv4(frame, l3, end, self)
     }
 }
@@ -181,6 +197,11 @@ impl Address<4> for [u8; 4] {
     const DST_AT: usize = ipv4::DST_AT;
     const HEADER_LEN: usize = ipv4::LEN;
     const QUOTE_WORDS: usize = (ipv4::MAX_LEN + tcp::LEN) / 4;
+
+    #[inline(always)]
+    fn stage<R>(stage: impl FnOnce() -> R) -> R {
+        stage()
+    }
 
     #[inline(always)]
     fn locate<T: Tables>(self, tables: &T) -> Option<Entry<4>> {
@@ -250,7 +271,11 @@ impl Address<4> for [u8; 4] {
 impl IpHeader<16> for ipv6::Header {
     #[inline(always)]
     fn load<F: Frame>(frame: &F, l3: usize) -> Option<Self> {
-        frame.load(l3).map(ipv6::Header)
+        Some(ipv6::Header {
+            head: frame.load(l3)?,
+            src: frame.load(l3 + ipv6::SRC_AT)?,
+            dst: frame.load(l3 + ipv6::DST_AT)?,
+        })
     }
 
     #[inline(always)]
@@ -299,7 +324,12 @@ impl IpHeader<16> for ipv6::Header {
     }
 
     #[inline(always)]
-    fn quoted<F: Frame>(&self, frame: &F, l3: usize, end: usize) -> Result<Quoted, DropReason> {
+    fn is_quotable(&self) -> bool {
+        self.version() == 6
+    }
+
+    #[inline(always)]
+    fn quoted<F: Frame>(&self, frame: &F, l3: usize, end: usize) -> Quoted {
         transport::quoted_ipv6(frame, l3, end, self)
     }
 }
@@ -311,6 +341,11 @@ impl Address<16> for [u8; 16] {
     const DST_AT: usize = ipv6::DST_AT;
     const HEADER_LEN: usize = ipv6::LEN;
     const QUOTE_WORDS: usize = ipv6::QUOTE_LEN / 4;
+
+    #[inline(always)]
+    fn stage<R>(stage: impl FnOnce() -> R) -> R {
+        apart(stage)
+    }
 
     #[inline(always)]
     fn locate<T: Tables>(self, tables: &T) -> Option<Entry<16>> {
@@ -382,16 +417,14 @@ fn host_bits(len: u32) -> u64 {
 }
 
 #[inline(always)]
-fn halves(bytes: [u8; 16]) -> [u64; 2] {
-    let [a, b, c, d, e, f, g, h, low @ ..] = bytes;
-    [u64::from_be_bytes([a, b, c, d, e, f, g, h]), u64::from_be_bytes(low)]
+const fn halves(bytes: [u8; 16]) -> [u64; 2] {
+    let bits = u128::from_be_bytes(bytes);
+    [(bits >> 64) as u64, bits as u64]
 }
 
 #[inline(always)]
-fn joined(high: u64, low: u64) -> [u8; 16] {
-    let [a, b, c, d, e, f, g, h] = high.to_be_bytes();
-    let [i, j, k, l, m, n, o, p] = low.to_be_bytes();
-    [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]
+const fn joined(high: u64, low: u64) -> [u8; 16] {
+    ((high as u128) << 64 | low as u128).to_be_bytes()
 }
 
 #[cfg(test)]

@@ -5,28 +5,31 @@
 use super::{
     DropReason, Ingress, Tables,
     address::{Address, IpHeader},
-    guard,
+    apart, guard,
     icmp_error::{self, Problem},
-    remap::{self, Decision, Rewrite},
-    route::{Fib, Flow, Link, Route},
+    remap::{Job, Rewrite, Ruling},
+    route::{Fib, Flow, Link, Onward, Route},
 };
 use crate::{
     frame::Frame,
     ids::{IfIndex, RemapId},
-    wire::{self, ethernet},
+    wire::{self, ethernet, protocol},
 };
 
 /// A packet of no more bytes fits through every link (RFC 8200 section 5). `direct` over IPv4 links with a smaller MTU is
 /// not supported.
 const ALWAYS_FITS: usize = 1_280;
 
-/// How a rewritten packet leaves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Onward {
-    /// Straight to its interface where the route allows that.
-    Redirect,
-    /// Up to the kernel, which routes it.
-    PassUp,
+/// A door that knows itself: a program with one door holds the rules of no other.
+pub trait Door: Copy {
+    fn ingress(self) -> Ingress;
+}
+
+impl Door for Ingress {
+    #[inline(always)]
+    fn ingress(self) -> Ingress {
+        self
+    }
 }
 
 /// What a hook does with the packet.
@@ -48,6 +51,81 @@ pub enum KernelVerdict {
     Drop(DropReason),
 }
 
+/// A [`KernelVerdict`] in one register, every bit of it defined: what a function of a BPF program can give back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Packed(u64);
+
+/// Which [`KernelVerdict`] it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Pass,
+    PassRewritten,
+    Redirect,
+    Reply,
+    Drop,
+}
+
+impl KernelVerdict {
+    #[inline(always)]
+    pub const fn pack(self) -> Packed {
+        Packed(match self {
+            KernelVerdict::Pass => 0,
+            KernelVerdict::PassRewritten { remap } => 1 | (remap.0 as u64) << 16,
+            KernelVerdict::Redirect { remap, interface } => 2 | (remap.0 as u64) << 16 | (interface.0 as u64) << 32,
+            KernelVerdict::Reply(reason) => 3 | (reason as u64) << 8,
+            KernelVerdict::Drop(reason) => return Packed::drop(reason as u8),
+        })
+    }
+}
+
+impl Packed {
+    #[inline(always)]
+    const fn drop(reason: u8) -> Packed {
+        Packed(4 | (reason as u64) << 8)
+    }
+
+    #[inline(always)]
+    pub const fn kind(self) -> Kind {
+        match self.0 & 0xff {
+            0 => Kind::Pass,
+            1 => Kind::PassRewritten,
+            2 => Kind::Redirect,
+            3 => Kind::Reply,
+            _ => Kind::Drop,
+        }
+    }
+
+    /// Of a rewritten packet.
+    #[inline(always)]
+    pub const fn remap(self) -> RemapId {
+        RemapId((self.0 >> 16) as u16)
+    }
+
+    /// Of a redirect.
+    #[inline(always)]
+    pub const fn interface(self) -> IfIndex {
+        IfIndex((self.0 >> 32) as u32)
+    }
+
+    /// The index of the drop counter, of a reply or a drop.
+    #[inline(always)]
+    pub const fn reason(self) -> u8 {
+        (self.0 >> 8) as u8
+    }
+
+    pub fn unpack(self) -> KernelVerdict {
+        let (remap, interface) = (self.remap(), self.interface());
+        let reason = || DropReason::ALL[usize::from(self.reason())];
+        match self.kind() {
+            Kind::Pass => KernelVerdict::Pass,
+            Kind::PassRewritten => KernelVerdict::PassRewritten { remap },
+            Kind::Redirect => KernelVerdict::Redirect { remap, interface },
+            Kind::Reply => KernelVerdict::Reply(reason()),
+            Kind::Drop => KernelVerdict::Drop(reason()),
+        }
+    }
+}
+
 /// Judges the frame with its IP header at `l3` (0: without an Ethernet header) and rewrites it where it is ours.
 #[inline(always)]
 pub fn ingress<F: Frame, T: Tables, R: Fib>(
@@ -56,11 +134,10 @@ pub fn ingress<F: Frame, T: Tables, R: Fib>(
     door: Ingress,
     tables: &T,
     fib: &R,
-    onward: Onward,
 ) -> KernelVerdict {
     match version(frame, l3) {
-        Some(4) => packet::<4, F, T, R>(frame, l3, door, tables, fib, onward),
-        Some(6) => packet::<16, F, T, R>(frame, l3, door, tables, fib, onward),
+        Some(4) => packet::<4, F, _, T, R>(frame, l3, door, tables, fib).unpack(),
+        Some(6) => packet::<16, F, _, T, R>(frame, l3, door, tables, fib).unpack(),
         // Other protocols, and tagged frames: VLANs are served on their own devices.
         Some(_) | None => KernelVerdict::Pass,
     }
@@ -68,7 +145,7 @@ pub fn ingress<F: Frame, T: Tables, R: Fib>(
 
 /// The version of the packet, if the link header agrees with its first byte.
 #[inline(always)]
-fn version<F: Frame>(frame: &F, l3: usize) -> Option<u8> {
+pub fn version<F: Frame>(frame: &F, l3: usize) -> Option<u8> {
     let version = frame.load::<1>(l3).map(|[first]| wire::version(first))?;
     if l3 == 0 {
         return Some(version);
@@ -79,39 +156,110 @@ fn version<F: Frame>(frame: &F, l3: usize) -> Option<u8> {
     }
 }
 
+/// The same for a packet of the version that [`version`] told: 4 for `N` = 4, 6 for `N` = 16. A BPF function has 512 bytes
+/// of stack, so the hooks make a function of each.
 #[inline(always)]
-fn packet<const N: usize, F: Frame, T: Tables, R: Fib>(
+pub fn packet<const N: usize, F: Frame, D: Door, T: Tables, R: Fib>(
     frame: &mut F,
     l3: usize,
-    door: Ingress,
+    door: D,
     tables: &T,
     fib: &R,
-    onward: Onward,
-) -> KernelVerdict
+) -> Packed
 where
     [u8; N]: Address<N>,
 {
-    let Some(header) = <[u8; N] as Address<N>>::Header::load(frame, l3) else { return KernelVerdict::Pass };
-    if matches!(door, Ingress::Underlay(_)) && guard::is_garbage(frame, l3, &header, tables) {
-        let flow = flow(frame, l3, &header, header.src(), header.dst());
-        // Others' datagrams that this node forwards may go to the same port elsewhere.
-        if <[u8; N]>::route(fib, &flow) == Route::Local {
-            return KernelVerdict::Drop(DropReason::NotWireguard);
+    let Some(mut job) = Job::<N, _, _, _>::new(frame, l3, door, tables) else { return KernelVerdict::Pass.pack() };
+    let is_guarded = matches!(door.ingress(), Ingress::Underlay(_)) && job.header.protocol() == protocol::UDP;
+    if is_guarded && apart(|| is_garbage_for_us(&job, fib)) {
+        return KernelVerdict::Drop(DropReason::NotWireguard).pack();
+    }
+    match job.decide() {
+        Ruling::REWRITE => {}
+        Ruling::PASS => return KernelVerdict::Pass.pack(),
+        ruling => return Packed::drop(ruling.reason_index()),
+    }
+    let remap = job.rewrite.remap;
+    let verdict = match Way::unpack(apart(|| choose(&mut job, fib).pack())) {
+        Way::Tell(problem) => {
+            let told = job.rewrite.may_be_reported() && apart(|| reply(&mut job, problem)).is_some();
+            let reason = problem.reason();
+            return if told { KernelVerdict::Reply(reason).pack() } else { KernelVerdict::Drop(reason).pack() };
+        }
+        Way::Redirect(interface) => KernelVerdict::Redirect { remap, interface }.pack(),
+        Way::PassUp => KernelVerdict::PassRewritten { remap }.pack(),
+    };
+    match job.apply() {
+        Some(()) => verdict,
+        None => KernelVerdict::Drop(DropReason::Truncated).pack(),
+    }
+}
+
+#[inline(always)]
+fn is_garbage_for_us<const N: usize, F: Frame, D, T: Tables, R: Fib>(job: &Job<'_, N, F, D, T>, fib: &R) -> bool
+where
+    [u8; N]: Address<N>,
+{
+    if !guard::is_garbage(job.frame, job.l3, &job.header, job.tables) {
+        return false;
+    }
+    // Others' datagrams that this node forwards may go to the same port elsewhere.
+    let flow = flow(job.frame, job.l3, &job.header, job.header.src(), job.header.dst());
+    <[u8; N]>::route(fib, &flow) == Route::Local
+}
+
+/// Finds the way on. For a redirect the packet becomes one hop older and gets its new Ethernet addresses.
+#[inline(always)]
+fn choose<const N: usize, F: Frame, D, T, R: Fib>(job: &mut Job<'_, N, F, D, T>, fib: &R) -> Way
+where
+    [u8; N]: Address<N>,
+{
+    let route = route(job.frame, job.l3, &job.header, &job.rewrite, fib);
+    if let Some(problem) = problem::<N>(&job.header, route) {
+        return Way::Tell(problem);
+    }
+    let (Route::Redirect { interface, link }, Onward::Redirect) = (route, fib.onward()) else { return Way::PassUp };
+    let aged = <[u8; N]>::age(job.frame, job.l3, &job.header);
+    let linked = link.map_or(Some(()), |link| relink(job.frame, job.l3, link));
+    if aged.and(linked).is_some() { Way::Redirect(interface) } else { Way::PassUp }
+}
+
+#[inline(always)]
+fn reply<const N: usize, F: Frame, D: Door, T: Tables>(job: &mut Job<'_, N, F, D, T>, problem: Problem) -> Option<()>
+where
+    [u8; N]: Address<N>,
+{
+    let presented = matches!(job.door.ingress(), Ingress::Underlay(_));
+    icmp_error::replace_by_error(job.frame, job.l3, &job.header, problem, presented, job.tables)
+}
+
+/// How the packet goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    PassUp,
+    Redirect(IfIndex),
+    Tell(Problem),
+}
+
+impl Way {
+    /// One number: what a BPF function gives back in a register, and no byte of it undefined.
+    #[inline(always)]
+    fn pack(self) -> u64 {
+        match self {
+            Way::PassUp => 0,
+            Way::Redirect(interface) => 1 << 32 | u64::from(interface.0),
+            Way::Tell(problem) => 2 << 32 | u64::from(problem.to_number()),
         }
     }
-    let rewrite = match remap::decide(frame, l3, &header, door, tables) {
-        Decision::Pass => return KernelVerdict::Pass,
-        Decision::Drop(reason) => return KernelVerdict::Drop(reason),
-        Decision::Rewrite(rewrite) => rewrite,
-    };
-    let route = route(frame, l3, &header, &rewrite, fib, onward);
-    if let Some(problem) = problem::<N>(&header, route) {
-        let presented = matches!(door, Ingress::Underlay(_));
-        let told = rewrite.may_be_reported()
-            && icmp_error::replace_by_error(frame, l3, &header, problem, presented, tables).is_some();
-        return if told { KernelVerdict::Reply(problem.reason()) } else { KernelVerdict::Drop(problem.reason()) };
+
+    #[inline(always)]
+    fn unpack(packed: u64) -> Way {
+        match packed >> 32 {
+            0 => Way::PassUp,
+            1 => Way::Redirect(IfIndex(packed as u32)),
+            _ => Way::Tell(Problem::from_number(packed as u32)),
+        }
     }
-    leave(frame, l3, &header, &rewrite, route, onward).unwrap_or(KernelVerdict::Drop(DropReason::Truncated))
 }
 
 /// Asks for the route of the packet as it will leave. What is passed up and can meet neither of the two problems that the
@@ -123,13 +271,12 @@ fn route<const N: usize, F: Frame, R: Fib>(
     header: &<[u8; N] as Address<N>>::Header,
     rewrite: &Rewrite<N>,
     fib: &R,
-    onward: Onward,
 ) -> Route
 where
     [u8; N]: Address<N>,
 {
-    let flow = flow(frame, l3, header, rewrite.src.new, rewrite.dst.new);
-    match onward {
+    let flow = flow(frame, l3, header, rewrite.src, rewrite.dst);
+    match fib.onward() {
         Onward::PassUp if flow.len <= ALWAYS_FITS && header.ttl() > 1 => Route::NeedsKernel,
         Onward::PassUp | Onward::Redirect => <[u8; N]>::route(fib, &flow),
     }
@@ -164,32 +311,6 @@ where
         // The kernel fragments it after the rewrite.
         Route::TooBig { mtu } if !header.may_be_fragmented() => Some(Problem::TooBig { mtu }),
         Route::Redirect { .. } | Route::NeedsKernel | Route::TooBig { .. } => None,
-    }
-}
-
-#[inline(always)]
-fn leave<const N: usize, F: Frame>(
-    frame: &mut F,
-    l3: usize,
-    header: &<[u8; N] as Address<N>>::Header,
-    rewrite: &Rewrite<N>,
-    route: Route,
-    onward: Onward,
-) -> Option<KernelVerdict>
-where
-    [u8; N]: Address<N>,
-{
-    remap::apply(frame, l3, rewrite)?;
-    let remap = rewrite.remap;
-    match (route, onward) {
-        (Route::Redirect { interface, link }, Onward::Redirect) => {
-            <[u8; N]>::age(frame, l3, header)?;
-            if let Some(link) = link {
-                relink(frame, l3, link)?;
-            }
-            Some(KernelVerdict::Redirect { remap, interface })
-        }
-        _ => Some(KernelVerdict::PassRewritten { remap }),
     }
 }
 

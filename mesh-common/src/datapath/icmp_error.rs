@@ -27,6 +27,27 @@ pub enum Problem {
 
 impl Problem {
     #[inline(always)]
+    pub(super) const fn to_number(self) -> u32 {
+        match self {
+            Problem::TtlExpired => 0,
+            Problem::Prohibited => 1,
+            Problem::Unreachable => 2,
+            Problem::TooBig { mtu } => 1 << 16 | mtu as u32,
+        }
+    }
+
+    /// The opposite of [`Problem::to_number`].
+    #[inline(always)]
+    pub(super) const fn from_number(number: u32) -> Problem {
+        match number {
+            0 => Problem::TtlExpired,
+            1 => Problem::Prohibited,
+            2 => Problem::Unreachable,
+            _ => Problem::TooBig { mtu: number as u16 },
+        }
+    }
+
+    #[inline(always)]
     pub const fn reason(self) -> DropReason {
         match self {
             Problem::TtlExpired => DropReason::TtlExpired,
@@ -136,7 +157,9 @@ const TTL: u8 = 64;
 pub(super) fn store_v4<F: Frame>(frame: &mut F, l3: usize, error: Error<4>) -> Option<()> {
     let len = (ipv4::LEN + icmp::LEN + error.quote_len) as u16;
     let header = ipv4::Header::new(TOS, len, TTL, protocol::ICMP, error.source, error.destination);
-    frame.store(l3, header.0)?;
+    frame.store(l3, header.head)?;
+    frame.store(l3 + ipv4::SRC_AT, header.src)?;
+    frame.store(l3 + ipv4::DST_AT, header.dst)?;
     let head = error.problem.head_v4();
     let sum = checksum::finish(checksum::words(head) + error.quote);
     frame.store(l3 + ipv4::LEN, with_checksum(head, sum))
@@ -146,7 +169,9 @@ pub(super) fn store_v4<F: Frame>(frame: &mut F, l3: usize, error: Error<4>) -> O
 pub(super) fn store_v6<F: Frame>(frame: &mut F, l3: usize, error: Error<16>) -> Option<()> {
     let len = (icmp::LEN + error.quote_len) as u16;
     let header = ipv6::Header::new(TOS, len, protocol::ICMPV6, TTL, error.source, error.destination);
-    frame.store(l3, header.0)?;
+    frame.store(l3, header.head)?;
+    frame.store(l3 + ipv6::SRC_AT, header.src)?;
+    frame.store(l3 + ipv6::DST_AT, header.dst)?;
     let head = error.problem.head_v6();
     let pseudo = checksum::pseudo_header(error.source, error.destination, protocol::ICMPV6, u32::from(len));
     let sum = checksum::finish(pseudo + checksum::words(head) + error.quote);

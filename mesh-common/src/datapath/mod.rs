@@ -143,3 +143,10 @@ impl DropReason {
         }
     }
 }
+
+/// Runs a stage in a stack frame of its own, of which BPF has 512 bytes for a whole chain of calls: for what is rare, and
+/// for what does not fit beside the rest.
+#[inline(never)]
+fn apart<R>(stage: impl FnOnce() -> R) -> R {
+    stage()
+}

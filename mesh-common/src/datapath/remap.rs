@@ -1,21 +1,21 @@
 //! The 1:1 prefix rewrite of one packet: what its addresses become, and the rewrite itself.
 //!
-//! [`decide`] only looks up and checks; [`apply`] only writes, and only what was decided. So a drop never leaves a packet
+//! [`Job::decide`] only looks up and checks; [`Job::apply`] only writes, and only what was decided. So a drop never leaves a packet
 //! half-written, and an ICMP error can quote the packet as it came although its new addresses are already known.
-
-use core::ops::Range;
 
 use super::{
     DropReason, Ingress, Tables, Verdict,
     address::{Address, Change, IpHeader},
-    doors::{self, Pair, Rule},
+    apart,
+    doors::{self, Rule},
+    forward::Door,
     transport::Transport,
 };
 use crate::{
     checksum,
     frame::{Frame, L4Checksum},
     ids::{ConnectionId, RemapId},
-    wire,
+    wire::{self, icmp},
 };
 
 /// Judges the IP packet at `l3` and rewrites it where it is ours.
@@ -34,24 +34,23 @@ fn remap_version<const N: usize, F: Frame, T: Tables>(frame: &mut F, l3: usize, 
 where
     [u8; N]: Address<N>,
 {
-    let Some(header) = <[u8; N] as Address<N>>::Header::load(frame, l3) else {
-        return unreadable(ingress, DropReason::Truncated);
-    };
-    let rewrite = match decide(frame, l3, &header, ingress, tables) {
-        Decision::Pass => return Verdict::Pass,
-        Decision::Drop(reason) => return Verdict::Drop(reason),
-        Decision::Rewrite(rewrite) => rewrite,
-    };
+    let Some(mut job) = Job::new(frame, l3, ingress, tables) else { return unreadable(ingress, DropReason::Truncated) };
+    match job.decide() {
+        Ruling::REWRITE => {}
+        Ruling::PASS => return Verdict::Pass,
+        ruling => return Verdict::Drop(ruling.reason()),
+    }
+    let remap = job.rewrite.remap;
     let connection = match ingress {
         Ingress::Tunnel(connection) => Some(connection),
         Ingress::Tun | Ingress::Workload | Ingress::Underlay(_) => {
-            tables.remap(rewrite.remap).map(|remap| ConnectionId(remap.connection))
+            tables.remap(remap).map(|remap| ConnectionId(remap.connection))
         }
     };
     // A remap without an entry is one that is just being taken away.
     let Some(connection) = connection else { return Verdict::Drop(DropReason::NotOurDestination) };
-    match apply(frame, l3, &rewrite) {
-        Some(()) => Verdict::Accept { remap: rewrite.remap, connection },
+    match job.apply() {
+        Some(()) => Verdict::Accept { remap, connection },
         None => Verdict::Drop(DropReason::Truncated),
     }
 }
@@ -65,142 +64,290 @@ fn unreadable(ingress: Ingress, reason: DropReason) -> Verdict {
     }
 }
 
-/// What is to be done with a packet, none of it done yet.
+/// What is to be done with a packet, none of it done yet: to pass it as it is, to write what [`Job::decide`] noted, or to drop it
+/// for a reason. One number, since a BPF function gives back no more, and may leave no bit of it undefined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Decision<const N: usize> {
+pub struct Ruling(u16);
+
+impl Ruling {
     /// Not ours, or left to the kernel as it is.
-    Pass,
-    Rewrite(Rewrite<N>),
-    Drop(DropReason),
+    pub const PASS: Ruling = Ruling(0);
+    pub const REWRITE: Ruling = Ruling(1);
+    /// From a source that may not come in, unless with an ICMP error about a packet of ours.
+    const UNWELCOME: Ruling = Ruling(2);
+    const DROP: u16 = 0x100;
+
+    #[inline(always)]
+    pub const fn drop(reason: DropReason) -> Ruling {
+        Ruling(Ruling::DROP | reason as u16)
+    }
+
+    /// The index of the drop counter. Meaningless where nothing is dropped.
+    #[inline(always)]
+    pub const fn reason_index(self) -> u8 {
+        self.0 as u8
+    }
+
+    fn reason(self) -> DropReason {
+        DropReason::ALL[usize::from(self.reason_index())]
+    }
 }
 
-/// Everything that [`apply`] will write. All of it was found to lie in the frame.
+/// Everything that [`Job::apply`] will write. All of it was found to lie in the frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rewrite<const N: usize> {
     /// The remap of the remote's prefix.
     pub remap: RemapId,
-    pub src: Change<N>,
-    pub dst: Change<N>,
-    body: Body<N>,
+    /// The addresses that it leaves with.
+    pub src: [u8; N],
+    pub dst: [u8; N],
+    /// What the destination of the packet becomes that an ICMP error quotes.
+    quoted: [u8; N],
+    /// Our own side leaves with its mesh-wide address.
+    presented: bool,
+    body: PackedBody,
 }
 
 impl<const N: usize> Rewrite<N> {
+    #[inline(always)]
+    pub const fn none() -> Self {
+        let body = Body::without_checksum(BodyKind::Untouched).pack();
+        Rewrite { remap: RemapId(0), src: [0; N], dst: [0; N], quoted: [0; N], presented: false, body }
+    }
+
     /// Whether an ICMP error may tell the sender of a problem: never of another error, nor of a later fragment
     /// (RFC 1122 section 3.2.2, RFC 4443 section 2.4).
     #[inline(always)]
     pub(super) fn may_be_reported(&self) -> bool {
-        match self.body {
-            Body::Untouched | Body::Summed(_) => true,
-            Body::LaterFragment | Body::Error { .. } => false,
+        match self.body.kind() {
+            BodyKind::Untouched | BodyKind::Summed => true,
+            BodyKind::LaterFragment | BodyKind::Error => false,
         }
     }
 }
 
 /// What changes behind the IP header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Body<const N: usize> {
+struct Body {
+    kind: BodyKind,
+    /// Of [`BodyKind::Summed`] and [`BodyKind::Error`].
+    checksum: L4Checksum,
+    /// Of [`BodyKind::Error`].
+    quote: Quote,
+}
+
+/// A [`Body`] in one word. The verifier of BPF programs follows every combination of values that it knows to the end; of
+/// this word it is made to forget them ([`Frame::forget`]), so that the stages behind are walked once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct PackedBody(u64);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum BodyKind {
     Untouched,
     LaterFragment,
-    Summed(L4Checksum),
-    Error { checksum: L4Checksum, quote: Quote<N> },
+    Summed,
+    Error,
 }
 
-/// The packet that an ICMP error quotes. It went the other way, so its source is the error's destination.
+impl Body {
+    #[inline(always)]
+    const fn without_checksum(kind: BodyKind) -> Body {
+        Body { kind, checksum: L4Checksum::NONE, quote: Quote::NONE }
+    }
+
+    #[inline(always)]
+    const fn pack(self) -> PackedBody {
+        let kind = match self.kind {
+            BodyKind::Untouched => 0,
+            BodyKind::LaterFragment => 1,
+            BodyKind::Summed => 2,
+            BodyKind::Error => 3,
+        };
+        let flags = (self.checksum.pseudo_header as u64) << 2 | (self.checksum.zero_is_none as u64) << 3;
+        PackedBody(kind | flags | (self.checksum.at as u64) << 8 | (self.quote.end as u64) << 32)
+    }
+}
+
+impl PackedBody {
+    #[inline(always)]
+    const fn kind(self) -> BodyKind {
+        match self.0 & 3 {
+            0 => BodyKind::Untouched,
+            1 => BodyKind::LaterFragment,
+            2 => BodyKind::Summed,
+            _ => BodyKind::Error,
+        }
+    }
+
+    #[inline(always)]
+    const fn checksum(self) -> L4Checksum {
+        // Seven extensions of 2,048 bytes are the farthest that a transport header can be away.
+        let at = (self.0 >> 8) as usize & 0x7fff;
+        L4Checksum { at, pseudo_header: self.0 & 1 << 2 != 0, zero_is_none: self.0 & 1 << 3 != 0 }
+    }
+
+    /// A quote starts behind the ICMP header that the checksum is in.
+    #[inline(always)]
+    const fn quote(self) -> Quote {
+        let at = self.checksum().at + (icmp::LEN - icmp::CHECKSUM_AT);
+        Quote { at, end: (self.0 >> 32) as usize }
+    }
+}
+
+/// Where the packet is that an ICMP error quotes. It went the other way, so its source is the error's destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Quote<const N: usize> {
+struct Quote {
     at: usize,
-    dst: Change<N>,
-    /// The remap of its destination.
-    remap: RemapId,
-    /// Its own transport checksum, where the quote reaches as far as that.
-    checksum: Option<L4Checksum>,
+    end: usize,
 }
 
-/// Judges the packet at `l3` by look-ups only.
-#[inline(always)]
-pub fn decide<const N: usize, F: Frame, T: Tables>(
-    frame: &F,
-    l3: usize,
-    header: &<[u8; N] as Address<N>>::Header,
-    ingress: Ingress,
-    tables: &T,
-) -> Decision<N>
+impl Quote {
+    const NONE: Quote = Quote { at: 0, end: 0 };
+}
+
+/// One packet on its way through the stages. Each may be a function of a BPF program with a stack frame of its own, so what
+/// they share is here, once.
+#[expect(missing_debug_implementations, reason = "a frame is not for printing")]
+pub struct Job<'a, const N: usize, F, D, T>
 where
     [u8; N]: Address<N>,
 {
-    match doors::rule(ingress, header.src(), header.dst(), tables) {
-        Rule::Untouched => Decision::Pass,
-        Rule::Drop(reason) => Decision::Drop(reason),
-        Rule::Rewrite(pair) => match rewrite(frame, l3, header, &pair, ingress, tables) {
-            Ok(rewrite) => Decision::Rewrite(rewrite),
-            Err(_) if pair.src.is_none() => Decision::Drop(DropReason::SpoofedSource),
-            Err(reason) => Decision::Drop(reason),
-        },
+    pub frame: &'a mut F,
+    pub l3: usize,
+    pub door: D,
+    pub tables: &'a T,
+    pub header: <[u8; N] as Address<N>>::Header,
+    pub rewrite: Rewrite<N>,
+}
+
+impl<'a, const N: usize, F: Frame, D: Door, T: Tables> Job<'a, N, F, D, T>
+where
+    [u8; N]: Address<N>,
+{
+    /// `None`: no whole header.
+    #[inline(always)]
+    pub fn new(frame: &'a mut F, l3: usize, door: D, tables: &'a T) -> Option<Self> {
+        let header = <[u8; N] as Address<N>>::Header::load(frame, l3)?;
+        Some(Job { frame, l3, door, tables, header, rewrite: Rewrite::none() })
     }
-}
 
-#[inline(always)]
-fn rewrite<const N: usize, F: Frame, T: Tables>(
-    frame: &F,
-    l3: usize,
-    header: &<[u8; N] as Address<N>>::Header,
-    pair: &Pair<N>,
-    ingress: Ingress,
-    tables: &T,
-) -> Result<Rewrite<N>, DropReason>
-where
-    [u8; N]: Address<N>,
-{
-    let dst = Change { old: header.dst(), new: pair.dst };
-    let (new_src, remap, body) = match (header.transport(frame, l3)?, pair.src) {
-        (Transport::Opaque, Some(src)) => (src, pair.remap, Body::Untouched),
-        (Transport::LaterFragment, Some(src)) => (src, pair.remap, Body::LaterFragment),
-        (Transport::Summed(checksum), Some(src)) => (src, pair.remap, Body::Summed(checksum)),
-        (Transport::Error { checksum, quote, end }, Some(src)) => {
-            let quote = quoted(frame, quote..end, &dst, pair.presented, ingress, tables)?;
-            if !may_report(ingress, pair.remap, quote.remap, tables) {
-                return Err(DropReason::ForeignQuote);
+    /// Judges the packet by look-ups only, and notes in `rewrite` what there is to write.
+    #[inline(always)]
+    pub fn decide(&mut self) -> Ruling {
+        let rule = <[u8; N]>::stage(|| self.judge_addresses());
+        let welcome = match rule {
+            Ruling::REWRITE => true,
+            Ruling::UNWELCOME => false,
+            settled => return settled,
+        };
+        let body = <[u8; N]>::stage(|| self.read_body());
+        let ruling = match self.rewrite.body.kind() {
+            BodyKind::Error if body == Ruling::REWRITE => apart(|| self.judge_quote(welcome)),
+            BodyKind::Untouched | BodyKind::LaterFragment | BodyKind::Summed if !welcome => Ruling::UNWELCOME,
+            _ => body,
+        };
+        if welcome || ruling == Ruling::REWRITE { ruling } else { Ruling::drop(DropReason::SpoofedSource) }
+    }
+
+    /// Writes what was decided. `None` only if the frame became shorter, or the tables others, since.
+    #[inline(always)]
+    pub fn apply(&mut self) -> Option<()> {
+        if self.rewrite.body.kind() == BodyKind::Error {
+            apart(|| self.write_quote())?;
+        }
+        <[u8; N]>::stage(|| self.write())
+    }
+
+    #[inline(always)]
+    fn judge_addresses(&mut self) -> Ruling {
+        let (src, dst) = (self.header.src(), self.header.dst());
+        match doors::rule(self.door.ingress(), src, dst, self.tables) {
+            Rule::Untouched => Ruling::PASS,
+            Rule::Drop(reason) => Ruling::drop(reason),
+            Rule::Rewrite(pair) => {
+                self.rewrite.src = pair.src.unwrap_or(src);
+                self.rewrite.dst = pair.dst;
+                self.rewrite.remap = pair.remap;
+                self.rewrite.presented = pair.presented;
+                if pair.src.is_some() { Ruling::REWRITE } else { Ruling::UNWELCOME }
             }
-            (src, pair.remap, Body::Error { checksum, quote })
         }
-        (Transport::Error { checksum, quote, end }, None) => {
-            let quote = quoted(frame, quote..end, &dst, pair.presented, ingress, tables)?;
-            let src = tables.node().and_then(|node| <[u8; N]>::unknown(&node, pair.presented));
-            let remap = match ingress {
-                Ingress::Tun | Ingress::Workload => pair.remap,
-                Ingress::Underlay(_) | Ingress::Tunnel(_) => quote.remap,
-            };
-            (src.ok_or(DropReason::SpoofedSource)?, remap, Body::Error { checksum, quote })
-        }
-        (Transport::Opaque | Transport::LaterFragment | Transport::Summed(_), None) => {
-            return Err(DropReason::SpoofedSource);
-        }
-    };
-    Ok(Rewrite { remap, src: Change { old: header.src(), new: new_src }, dst, body })
-}
-
-/// Reads the packet quoted in `span` of an error for `outer_dst` and finds what its destination becomes: the quoted
-/// packet must be one that went out from `outer_dst` through this very door, to where packets may come in.
-#[inline(always)]
-fn quoted<const N: usize, F: Frame, T: Tables>(
-    frame: &F,
-    span: Range<usize>,
-    outer_dst: &Change<N>,
-    presented: bool,
-    ingress: Ingress,
-    tables: &T,
-) -> Result<Quote<N>, DropReason>
-where
-    [u8; N]: Address<N>,
-{
-    let Range { start: at, end } = span;
-    let header = <[u8; N] as Address<N>>::Header::load(frame, at).ok_or(DropReason::Truncated)?;
-    let checksum = header.quoted(frame, at, end)?;
-    if header.src() != outer_dst.old {
-        return Err(DropReason::ForeignQuote);
     }
-    let (new, remap) = doors::source(ingress, presented, header.dst(), tables).ok_or(DropReason::ForeignQuote)?;
-    Ok(Quote { at, dst: Change { old: header.dst(), new }, remap, checksum })
+
+    /// Finds out what is behind the IP header.
+    #[inline(always)]
+    fn read_body(&mut self) -> Ruling {
+        let body = match self.header.transport(self.frame, self.l3) {
+            Ok(Transport::Opaque) => Body::without_checksum(BodyKind::Untouched),
+            Ok(Transport::LaterFragment) => Body::without_checksum(BodyKind::LaterFragment),
+            Ok(Transport::Summed(checksum)) => Body { kind: BodyKind::Summed, checksum, quote: Quote::NONE },
+            Ok(Transport::Error { checksum, quote, end }) => {
+                Body { kind: BodyKind::Error, checksum, quote: Quote { at: quote, end } }
+            }
+            Err(reason) => return Ruling::drop(reason),
+        };
+        self.rewrite.body = PackedBody(self.frame.forget(body.pack().0 as usize) as u64);
+        Ruling::REWRITE
+    }
+
+    /// Whether the packet quoted by an ICMP error is one that its receiver sent out through this very door, to where packets
+    /// may come in.
+    #[inline(always)]
+    fn judge_quote(&mut self, welcome: bool) -> Ruling {
+        let (ingress, tables) = (self.door.ingress(), self.tables);
+        let at = self.rewrite.body.quote().at;
+        let Some(header) = <[u8; N] as Address<N>>::Header::load(self.frame, at) else {
+            return Ruling::drop(DropReason::Truncated);
+        };
+        if !header.is_quotable() {
+            return Ruling::drop(DropReason::Malformed);
+        }
+        let source = doors::source(ingress, self.rewrite.presented, header.dst(), tables);
+        let (new, quoted) = match source {
+            Some(source) if header.src() == self.header.dst() => source,
+            Some(_) | None => return Ruling::drop(DropReason::ForeignQuote),
+        };
+        self.rewrite.quoted = new;
+        if welcome {
+            let known = may_report(ingress, self.rewrite.remap, quoted, tables);
+            return if known { Ruling::REWRITE } else { Ruling::drop(DropReason::ForeignQuote) };
+        }
+        let unknown = tables.node().and_then(|node| <[u8; N]>::unknown(&node, self.rewrite.presented));
+        let Some(unknown) = unknown else { return Ruling::drop(DropReason::SpoofedSource) };
+        self.rewrite.src = unknown;
+        if let Ingress::Underlay(_) | Ingress::Tunnel(_) = ingress {
+            self.rewrite.remap = quoted;
+        }
+        Ruling::REWRITE
+    }
+
+    #[inline(always)]
+    fn write(&mut self) -> Option<()> {
+        let src = Change { old: self.header.src(), new: self.rewrite.src };
+        let dst = Change { old: self.header.dst(), new: self.rewrite.dst };
+        let body = self.rewrite.body;
+        if body.kind() == BodyKind::Summed {
+            cover(self.frame, body.checksum(), &src)?;
+            cover(self.frame, body.checksum(), &dst)?;
+        }
+        readdress(self.frame, self.l3, <[u8; N]>::SRC_AT, &src)?;
+        readdress(self.frame, self.l3, <[u8; N]>::DST_AT, &dst)?;
+        Some(())
+    }
+
+    /// The checksum of an ICMPv6 error covers its addresses as well as the packet that it quotes.
+    #[inline(always)]
+    fn write_quote(&mut self) -> Option<()> {
+        let (checksum, quote) = (self.rewrite.body.checksum(), self.rewrite.body.quote());
+        let dst = Change { old: self.header.dst(), new: self.rewrite.dst };
+        if checksum.pseudo_header {
+            cover(self.frame, checksum, &Change { old: self.header.src(), new: self.rewrite.src })?;
+            cover(self.frame, checksum, &dst)?;
+        }
+        let header = <[u8; N] as Address<N>>::Header::load(self.frame, quote.at)?;
+        let inner = header.quoted(self.frame, quote.at, quote.end);
+        requote(self.frame, checksum, quote.at, inner, &dst, &Change { old: header.dst(), new: self.rewrite.quoted })
+    }
 }
 
 /// A `direct` remote may report on packets that went to itself only. Elsewhere the door itself says whose they were.
@@ -215,50 +362,29 @@ fn may_report<T: Tables>(ingress: Ingress, reporter: RemapId, quoted: RemapId, t
     }
 }
 
-/// Writes what was decided. `None` only if the frame became shorter since.
+/// The packet quoted at `quote` is rewritten the other way round, so that its sender knows it again, and the checksum of
+/// the message follows every byte of that.
 #[inline(always)]
-pub fn apply<const N: usize, F: Frame>(frame: &mut F, l3: usize, rewrite: &Rewrite<N>) -> Option<()>
-where
-    [u8; N]: Address<N>,
-{
-    match &rewrite.body {
-        Body::Untouched | Body::LaterFragment => {}
-        Body::Summed(checksum) => {
-            cover(frame, *checksum, &rewrite.src)?;
-            cover(frame, *checksum, &rewrite.dst)?;
-        }
-        Body::Error { checksum, quote } => apply_to_error(frame, rewrite, *checksum, quote)?,
-    }
-    readdress(frame, l3, <[u8; N]>::SRC_AT, &rewrite.src)?;
-    readdress(frame, l3, <[u8; N]>::DST_AT, &rewrite.dst)?;
-    Some(())
-}
-
-/// The quoted packet is rewritten the other way round, so that its sender knows it again, and the checksum of the
-/// message follows every byte of that.
-#[inline(always)]
-fn apply_to_error<const N: usize, F: Frame>(
+fn requote<const N: usize, F: Frame>(
     frame: &mut F,
-    rewrite: &Rewrite<N>,
     checksum: L4Checksum,
-    quote: &Quote<N>,
+    quote: usize,
+    inner: L4Checksum,
+    src: &Change<N>,
+    dst: &Change<N>,
 ) -> Option<()>
 where
     [u8; N]: Address<N>,
 {
-    if checksum.pseudo_header {
-        cover(frame, checksum, &rewrite.src)?;
-        cover(frame, checksum, &rewrite.dst)?;
-    }
     let payload = L4Checksum { pseudo_header: false, ..checksum };
-    for (at, change) in [(<[u8; N]>::SRC_AT, &rewrite.dst), (<[u8; N]>::DST_AT, &quote.dst)] {
+    for (at, change) in [(<[u8; N]>::SRC_AT, src), (<[u8; N]>::DST_AT, dst)] {
         cover(frame, payload, change)?;
-        if let Some(header) = readdress(frame, quote.at, at, change)? {
-            cover(frame, payload, &header.widened())?;
+        if let Some(header) = readdress(frame, quote, at, change)? {
+            cover(frame, payload, &header)?;
         }
-        if let Some(inner) = quote.checksum {
+        if inner != L4Checksum::NONE {
             let inner = recover(frame, inner, change)?;
-            cover(frame, payload, &inner.widened())?;
+            cover(frame, payload, &inner)?;
         }
     }
     Some(())

@@ -4,6 +4,7 @@ use crate::ids::IfIndex;
 
 /// The packet that a route is asked for, by its addresses as they leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C, align(8))]
 pub struct Flow<const N: usize> {
     pub src: [u8; N],
     pub dst: [u8; N],
@@ -44,9 +45,21 @@ pub struct Link {
     pub src: [u8; 6],
 }
 
+/// How a rewritten packet leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Onward {
+    /// Straight to its interface where the route allows that.
+    Redirect,
+    /// Up to the kernel, which routes it.
+    PassUp,
+}
+
 /// The kernel's routing table. `bpf_fib_lookup` and the tests' memory both provide it.
 pub trait Fib {
     fn route_v4(&self, flow: &Flow<4>) -> Route;
 
     fn route_v6(&self, flow: &Flow<16>) -> Route;
+
+    /// How rewritten packets leave at this hook.
+    fn onward(&self) -> Onward;
 }

@@ -26,8 +26,9 @@ pub enum Transport {
     Error { checksum: L4Checksum, quote: usize, end: usize },
 }
 
-/// The transport checksum of a quoted packet, where it covers the addresses and the quote reaches as far as that.
-pub type Quoted = Option<L4Checksum>;
+/// The transport checksum of a quoted packet, where it covers the addresses and the quote reaches as far as that; else
+/// [`L4Checksum::NONE`].
+pub type Quoted = L4Checksum;
 
 #[inline(always)]
 pub fn of_ipv4<F: Frame>(frame: &F, l3: usize, header: &ipv4::Header) -> Result<Transport, DropReason> {
@@ -87,7 +88,7 @@ pub fn of_ipv6<F: Frame>(frame: &F, l3: usize, header: &ipv6::Header) -> Result<
     if end > frame.len() {
         return Err(DropReason::Truncated);
     }
-    let (protocol, l4) = match walk(frame, header.next_header(), l3 + ipv6::LEN, end)? {
+    let (protocol, l4) = match walk(frame, header.next_header(), l3 + ipv6::LEN, end).unpack()? {
         Chain::LaterFragment => return Ok(Transport::LaterFragment),
         Chain::Transport { protocol, at } => (protocol, at),
     };
@@ -106,30 +107,21 @@ pub fn of_ipv6<F: Frame>(frame: &F, l3: usize, header: &ipv6::Header) -> Result<
 
 /// Of a packet quoted at `l3` whose bytes end at `end`, anywhere behind its addresses.
 #[inline(always)]
-pub fn quoted_ipv4<F: Frame>(frame: &F, l3: usize, end: usize, header: &ipv4::Header) -> Result<Quoted, DropReason> {
-    if header.version() != 4 || header.header_len() < ipv4::LEN {
-        return Err(DropReason::Malformed);
-    }
+pub fn quoted_ipv4<F: Frame>(frame: &F, l3: usize, end: usize, header: &ipv4::Header) -> Quoted {
     if header.is_later_fragment() {
-        return Ok(None);
+        return L4Checksum::NONE;
     }
     let checksum = covering(header.protocol(), l3 + header.header_len());
-    Ok(checksum.and_then(|checksum| present(frame, checksum, end)))
+    checksum.and_then(|checksum| present(frame, checksum, end)).unwrap_or(L4Checksum::NONE)
 }
 
 /// As [`quoted_ipv4`].
 #[inline(always)]
-pub fn quoted_ipv6<F: Frame>(frame: &F, l3: usize, end: usize, header: &ipv6::Header) -> Result<Quoted, DropReason> {
-    if header.version() != 6 {
-        return Err(DropReason::Malformed);
-    }
-    match walk(frame, header.next_header(), l3 + ipv6::LEN, end) {
-        Ok(Chain::Transport { protocol, at }) => {
-            Ok(covering_v6(protocol, at).and_then(|checksum| present(frame, checksum, end)))
-        }
-        // A chain that cannot be followed to its end leaves nothing to correct: the receiver cannot follow it either.
-        Ok(Chain::LaterFragment) | Err(_) => Ok(None),
-    }
+pub fn quoted_ipv6<F: Frame>(frame: &F, l3: usize, end: usize, header: &ipv6::Header) -> Quoted {
+    // A chain that cannot be followed to its end leaves nothing to correct: the receiver cannot follow it either.
+    let (protocol, at) = walk(frame, header.next_header(), l3 + ipv6::LEN, end).transport_or_nothing();
+    let checksum = covering_v6(protocol, at);
+    checksum.and_then(|checksum| present(frame, checksum, end)).unwrap_or(L4Checksum::NONE)
 }
 
 /// Where a chain of extension headers ends.
@@ -138,31 +130,64 @@ enum Chain {
     LaterFragment,
 }
 
-#[inline(always)]
-fn walk<F: Frame>(frame: &F, first: u8, start: usize, end: usize) -> Result<Chain, DropReason> {
-    let (mut protocol, mut at) = (first, start);
-    for _ in 0..=MAX_EXTENSIONS {
-        match protocol {
-            extension::FRAGMENT => {
-                let fragment = within(frame, at, end)?;
-                if extension::is_later(fragment) {
-                    return Ok(Chain::LaterFragment);
-                }
-                [protocol, ..] = fragment;
-                at += extension::FRAGMENT_LEN;
-            }
-            extension::HOP_BY_HOP | extension::DESTINATION | extension::ROUTING => {
-                let [next, units, _, segments_left] = within(frame, at, end)?;
-                if protocol == extension::ROUTING && segments_left != 0 {
-                    return Err(DropReason::SourceRouted);
-                }
-                protocol = next;
-                at += extension::len(units);
-            }
-            _ => return Ok(Chain::Transport { protocol, at }),
+/// What [`walk`] found, in one number: its walk is a function of its own in a BPF program, which gives back no more.
+struct PackedChain(u64);
+
+impl PackedChain {
+    const LATER_FRAGMENT: PackedChain = PackedChain(1);
+
+    #[inline(always)]
+    const fn transport(protocol: u8, at: usize) -> PackedChain {
+        PackedChain((protocol as u64) << 8 | (at as u64) << 16)
+    }
+
+    #[inline(always)]
+    const fn drop(reason: DropReason) -> PackedChain {
+        PackedChain(2 | (reason as u64) << 8)
+    }
+
+    /// Protocol and offset of the transport, or "no next header".
+    #[inline(always)]
+    fn transport_or_nothing(self) -> (u8, usize) {
+        let protocol = if self.0 & 3 == 0 { (self.0 >> 8) as u8 } else { extension::NO_NEXT_HEADER };
+        (protocol, (self.0 >> 16) as usize & 0x7fff)
+    }
+
+    #[inline(always)]
+    fn unpack(self) -> Result<Chain, DropReason> {
+        match self.0 & 3 {
+            0 => Ok(Chain::Transport { protocol: (self.0 >> 8) as u8, at: (self.0 >> 16) as usize & 0x7fff }),
+            1 => Ok(Chain::LaterFragment),
+            _ if self.0 >> 8 == DropReason::SourceRouted as u64 => Err(DropReason::SourceRouted),
+            _ if self.0 >> 8 == DropReason::Truncated as u64 => Err(DropReason::Truncated),
+            _ => Err(DropReason::Malformed),
         }
     }
-    Err(DropReason::Malformed)
+}
+
+#[inline(never)]
+fn walk<F: Frame>(frame: &F, first: u8, start: usize, end: usize) -> PackedChain {
+    let (mut protocol, mut at) = (first, start);
+    for _ in 0..=MAX_EXTENSIONS {
+        let is_fragment = protocol == extension::FRAGMENT;
+        let is_routing = protocol == extension::ROUTING;
+        if !(is_fragment || is_routing || matches!(protocol, extension::HOP_BY_HOP | extension::DESTINATION)) {
+            return PackedChain::transport(protocol, at);
+        }
+        let Ok(head) = within::<{ extension::FRAGMENT_LEN }, F>(frame, at, end) else {
+            return PackedChain::drop(DropReason::Truncated);
+        };
+        let [next, units, _, segments_left, ..] = head;
+        if is_fragment && extension::is_later(head) {
+            return PackedChain::LATER_FRAGMENT;
+        }
+        if is_routing && segments_left != 0 {
+            return PackedChain::drop(DropReason::SourceRouted);
+        }
+        protocol = next;
+        at = frame.forget(at + if is_fragment { extension::FRAGMENT_LEN } else { extension::len(units) });
+    }
+    PackedChain::drop(DropReason::Malformed)
 }
 
 /// The checksum of a transport header at `l4` that covers the addresses.

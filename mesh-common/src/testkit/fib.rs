@@ -1,12 +1,13 @@
 //! A routing table with one answer.
 
-use crate::datapath::route::{Fib, Flow, Route};
+use crate::datapath::route::{Fib, Flow, Onward, Route};
 
 /// Sends everything the same way, which takes packets of up to `mtu` bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct FixedFib {
     pub mtu: u16,
     pub route: Route,
+    pub onward: Onward,
 }
 
 impl FixedFib {
@@ -27,5 +28,9 @@ impl Fib for FixedFib {
 
     fn route_v6(&self, flow: &Flow<16>) -> Route {
         self.answer(flow.len)
+    }
+
+    fn onward(&self) -> Onward {
+        self.onward
     }
 }

@@ -16,6 +16,7 @@ pub mod extension {
     pub const HOP_BY_HOP: u8 = 0;
     pub const ROUTING: u8 = 43;
     pub const FRAGMENT: u8 = 44;
+    pub const NO_NEXT_HEADER: u8 = 59;
     pub const DESTINATION: u8 = 60;
 
     pub const FRAGMENT_LEN: usize = 8;
@@ -33,10 +34,36 @@ pub mod extension {
     }
 }
 
+/// In parts, so that an address stays two words for the compiler, on the BPF target as well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Header(pub [u8; LEN]);
+#[repr(C, align(8))]
+pub struct Header {
+    /// All before the addresses.
+    pub head: [u8; SRC_AT],
+    pub src: [u8; 16],
+    pub dst: [u8; 16],
+}
+
+impl From<[u8; LEN]> for Header {
+    fn from(bytes: [u8; LEN]) -> Header {
+        let mut header = Header { head: [0; SRC_AT], src: [0; 16], dst: [0; 16] };
+        header.head.copy_from_slice(&bytes[..SRC_AT]);
+        header.src.copy_from_slice(&bytes[SRC_AT..DST_AT]);
+        header.dst.copy_from_slice(&bytes[DST_AT..]);
+        header
+    }
+}
 
 impl Header {
+    /// As it stands in a packet.
+    pub fn to_bytes(self) -> [u8; LEN] {
+        let mut bytes = [0; LEN];
+        bytes[..SRC_AT].copy_from_slice(&self.head);
+        bytes[SRC_AT..DST_AT].copy_from_slice(&self.src);
+        bytes[DST_AT..].copy_from_slice(&self.dst);
+        bytes
+    }
+
     /// Flow label 0.
     #[inline(always)]
     pub fn new(
@@ -48,64 +75,56 @@ impl Header {
         dst: [u8; 16],
     ) -> Header {
         let [l0, l1] = payload_len.to_be_bytes();
-        let mut bytes = [0; LEN];
-        bytes[..8].copy_from_slice(&[
-            0x60 | (traffic_class >> 4),
-            traffic_class << 4,
-            0,
-            0,
-            l0,
-            l1,
-            next_header,
-            hop_limit,
-        ]);
-        bytes[SRC_AT..DST_AT].copy_from_slice(&src);
-        bytes[DST_AT..].copy_from_slice(&dst);
-        Header(bytes)
+        let head = [0x60 | (traffic_class >> 4), traffic_class << 4, 0, 0, l0, l1, next_header, hop_limit];
+        Header { head, src, dst }
     }
 
     #[inline(always)]
     pub const fn version(&self) -> u8 {
-        super::version(self.0[0])
+        super::version(self.head[0])
     }
 
     #[inline(always)]
     pub const fn traffic_class(&self) -> u8 {
-        (self.0[0] << 4) | (self.0[1] >> 4)
+        (self.head[0] << 4) | (self.head[1] >> 4)
     }
 
     /// Bytes behind this header.
     #[inline(always)]
     pub const fn payload_len(&self) -> u16 {
-        u16::from_be_bytes([self.0[4], self.0[5]])
+        u16::from_be_bytes([self.head[4], self.head[5]])
     }
 
     #[inline(always)]
     pub const fn next_header(&self) -> u8 {
-        self.0[6]
+        self.head[6]
     }
 
     #[inline(always)]
     pub const fn hop_limit(&self) -> u8 {
-        self.0[7]
+        self.head[7]
     }
 
     #[inline(always)]
     pub const fn src(&self) -> [u8; 16] {
-        let [_, _, _, _, _, _, _, _, src @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] = self.0;
-        src
+        self.src
     }
 
     #[inline(always)]
     pub const fn dst(&self) -> [u8; 16] {
-        let [_, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, dst @ ..] = self.0;
-        dst
+        self.dst
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bytes_make_the_same_header_again() {
+        let bytes: [u8; LEN] = std::array::from_fn(|i| i as u8);
+        assert_eq!(Header::from(bytes).to_bytes(), bytes);
+    }
 
     #[test]
     fn getters_read_their_bytes() {
@@ -115,7 +134,11 @@ mod tests {
         }
         bytes[0] = 0x6b;
         bytes[1] = 0xc1;
-        let header = Header(bytes);
+        let header = Header {
+            head: *bytes.first_chunk().unwrap(),
+            src: bytes[8..24].try_into().unwrap(),
+            dst: bytes[24..].try_into().unwrap(),
+        };
         assert_eq!((header.version(), header.traffic_class()), (6, 0xbc));
         assert_eq!((header.payload_len(), header.next_header(), header.hop_limit()), (0x0405, 6, 7));
         assert_eq!(header.src(), bytes[8..24]);

@@ -33,12 +33,11 @@ fn generated_frames_keep_every_checksum_and_never_panic() {
     for number in 0..FRAMES {
         let generated = generator.frame();
         let fib = fib(number);
-        let onward = if number % 3 == 0 { Onward::PassUp } else { Onward::Redirect };
         buffer.clear();
         buffer.resize(HEADROOM, 0);
         buffer.extend_from_slice(&generated.frame);
         let mut frame = SliceFrame::with_headroom(&mut buffer, HEADROOM);
-        let verdict = ingress(&mut frame, generated.l3, generated.door, &world.tables, &fib, onward);
+        let verdict = ingress(&mut frame, generated.l3, generated.door, &world.tables, &fib);
         let outcome = match verdict {
             KernelVerdict::Pass => Outcome::Pass,
             KernelVerdict::PassRewritten { .. } => Outcome::Passed,
@@ -65,7 +64,7 @@ fn fib(number: u64) -> FixedFib {
         4 => Route::Redirect { interface: IfIndex(9), link: None },
         _ => Route::Redirect { interface: IfIndex(9), link: Some(LINK) },
     };
-    FixedFib { mtu: 1_300, route }
+    FixedFib { mtu: 1_300, route, onward: if number.is_multiple_of(3) { Onward::PassUp } else { Onward::Redirect } }
 }
 
 fn check(generated: &Generated, outcome: Outcome, after: &[u8], route: Route) {

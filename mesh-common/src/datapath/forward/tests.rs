@@ -57,8 +57,8 @@ impl Bench {
 
     fn run(&mut self, door: Ingress, route: Route, onward: Onward) -> (KernelVerdict, Vec<u8>) {
         let mut frame = SliceFrame::with_headroom(&mut self.buffer, HEADROOM);
-        let fib = FixedFib { mtu: 1_300, route };
-        let verdict = ingress(&mut frame, ethernet::LEN, door, &self.world.tables, &fib, onward);
+        let fib = FixedFib { mtu: 1_300, route, onward };
+        let verdict = ingress(&mut frame, ethernet::LEN, door, &self.world.tables, &fib);
         (verdict, frame.bytes().to_vec())
     }
 }
@@ -158,14 +158,14 @@ fn a_super_packet_is_as_long_as_its_segments() {
     packet.dont_fragment = true;
     let mut bytes = [&FRAME_LINK[..], &packet.build()].concat();
     let tables = World::new(WIRE).tables;
-    let fib = FixedFib { mtu: 1_300, route: ONWARD };
+    let fib = FixedFib { mtu: 1_300, route: ONWARD, onward: Onward::Redirect };
     for (gso_size, redirected) in [(1_260, true), (1_261, false)] {
         let mut bytes = bytes.clone();
         let mut frame = SliceFrame::new(&mut bytes).super_packet(gso_size);
-        let verdict = ingress(&mut frame, 14, Ingress::Workload, &tables, &fib, Onward::Redirect);
+        let verdict = ingress(&mut frame, 14, Ingress::Workload, &tables, &fib);
         assert_eq!(matches!(verdict, KernelVerdict::Redirect { .. }), redirected, "{verdict:?}");
     }
-    let verdict = ingress(&mut SliceFrame::new(&mut bytes), 14, Ingress::Workload, &tables, &fib, Onward::Redirect);
+    let verdict = ingress(&mut SliceFrame::new(&mut bytes), 14, Ingress::Workload, &tables, &fib);
     assert_eq!(verdict, KernelVerdict::Drop(DropReason::TooBig), "no room for an error here");
 }
 
@@ -296,12 +296,12 @@ fn garbage_on_a_wireguard_port_of_this_node_is_dropped() {
 #[test]
 fn the_guard_judges_the_first_message_of_a_super_packet_and_no_fragment() {
     let tables = World::new(WIRE).tables;
-    let fib = FixedFib { mtu: 1_300, route: Route::Local };
+    let fib = FixedFib { mtu: 1_300, route: Route::Local, onward: Onward::Redirect };
     let underlay = Ingress::Underlay(WIRE);
     let mut bytes = [&FRAME_LINK[..], &to_wireguard([1, 0, 0, 0], 148 * 20)].concat();
     for (gso_size, want) in [(148, KernelVerdict::Pass), (149, KernelVerdict::Drop(DropReason::NotWireguard))] {
         let mut frame = SliceFrame::new(&mut bytes).super_packet(gso_size);
-        assert_eq!(ingress(&mut frame, 14, underlay, &tables, &fib, Onward::Redirect), want);
+        assert_eq!(ingress(&mut frame, 14, underlay, &tables, &fib), want);
     }
     let mut fragment = to_wireguard([0; 4], 200);
     fragment[6] = 0x20;

@@ -10,25 +10,6 @@ use crate::{
 
 const FRAMES: u64 = 1_000_000;
 
-impl<const N: usize> Change<N> {
-    fn inverse(&self) -> Change<N> {
-        Change { old: self.new, new: self.old }
-    }
-}
-
-impl<const N: usize> Rewrite<N> {
-    /// The rewrite that takes this one back.
-    fn inverse(&self) -> Rewrite<N> {
-        let body = match self.body {
-            Body::Error { checksum, quote } => {
-                Body::Error { checksum, quote: Quote { dst: quote.dst.inverse(), ..quote } }
-            }
-            body => body,
-        };
-        Rewrite { remap: self.remap, src: self.src.inverse(), dst: self.dst.inverse(), body }
-    }
-}
-
 fn there_and_back<const N: usize>(world: &World, generated: &Generated) -> bool
 where
     [u8; N]: Address<N>,
@@ -36,11 +17,17 @@ where
     let mut bytes = generated.frame.clone();
     let mut frame = SliceFrame::new(&mut bytes);
     let l3 = generated.l3;
-    let Some(header) = <[u8; N] as Address<N>>::Header::load(&frame, l3) else { return false };
-    let Decision::Rewrite(rewrite) = decide(&frame, l3, &header, generated.door, &world.tables) else { return false };
-    assert_eq!(apply(&mut frame, l3, &rewrite), Some(()), "what was decided is in the frame: {generated:?}");
+    let Some(mut job) = Job::<N, _, _, _>::new(&mut frame, l3, generated.door, &world.tables) else { return false };
+    if job.decide() != Ruling::REWRITE {
+        return false;
+    }
+    let (rewrite, header) = (job.rewrite, job.header);
+    let quoted = <[u8; N] as Address<N>>::Header::load(job.frame, rewrite.body.quote().at).map(|quoted| quoted.dst());
+    assert_eq!(job.apply(), Some(()), "what was decided is in the frame: {generated:?}");
     let moved = frame.bytes() != generated.frame;
-    assert_eq!(apply(&mut frame, l3, &rewrite.inverse()), Some(()));
+    let mut back = Job::<N, _, _, _>::new(&mut frame, l3, generated.door, &world.tables).unwrap();
+    back.rewrite = Rewrite { src: header.src(), dst: header.dst(), quoted: quoted.unwrap_or([0; N]), ..rewrite };
+    assert_eq!(back.apply(), Some(()));
     if generated.kind != Kind::Garbage {
         assert_eq!(frame.bytes(), generated.frame, "{generated:?}");
     }

@@ -27,14 +27,14 @@ impl Shape {
     pub(super) fn of(packet: &[u8]) -> Option<Shape> {
         let (is_v4, protocol, transport) = match version(*packet.first()?) {
             4 => {
-                let header = ipv4::Header(*packet.first_chunk()?);
+                let header = ipv4::Header::from(*packet.first_chunk()?);
                 let is_plain = header.header_len() == ipv4::LEN
                     && !header.is_fragment()
                     && usize::from(header.total_len()) == packet.len();
                 is_plain.then_some((true, header.protocol(), ipv4::LEN))?
             }
             6 => {
-                let header = ipv6::Header(*packet.first_chunk()?);
+                let header = ipv6::Header::from(*packet.first_chunk()?);
                 let is_plain = ipv6::LEN + usize::from(header.payload_len()) == packet.len();
                 is_plain.then_some((false, header.next_header(), ipv6::LEN))?
             }

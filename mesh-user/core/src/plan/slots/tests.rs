@@ -77,13 +77,19 @@ impl Kernel {
     }
 }
 
-fn unpack4(entry: Option<Entry4>) -> Option<TableEntry> {
-    let Entry { to, remap, len, role } = entry?;
+fn unpack4(entry: Entry4) -> Option<TableEntry> {
+    let Entry { to, remap, len, role } = entry;
+    if role == Role::NONE {
+        return None;
+    }
     Some(TableEntry { to: Ipv4Net::new(to.into(), len).unwrap().into(), remap: RemapId(remap), role })
 }
 
-fn unpack6(entry: Option<Entry6>) -> Option<TableEntry> {
-    let Entry { to, remap, len, role } = entry?;
+fn unpack6(entry: Entry6) -> Option<TableEntry> {
+    let Entry { to, remap, len, role } = entry;
+    if role == Role::NONE {
+        return None;
+    }
     Some(TableEntry { to: Ipv6Net::new(to.into(), len).unwrap().into(), remap: RemapId(remap), role })
 }
 
@@ -160,8 +166,8 @@ proptest! {
             for address in &addresses {
                 prop_assert_eq!(kernel.locate(*address), naive(new, *address), "kernel, {}", address);
                 let in_memory = match address {
-                    IpAddr::V4(address) => unpack4(next.locate_v4(address.octets())),
-                    IpAddr::V6(address) => unpack6(next.locate_v6(address.octets())),
+                    IpAddr::V4(address) => next.locate_v4(address.octets()).and_then(unpack4),
+                    IpAddr::V6(address) => next.locate_v6(address.octets()).and_then(unpack6),
                 };
                 prop_assert_eq!(in_memory, naive(new, *address), "memory, {}", address);
             }

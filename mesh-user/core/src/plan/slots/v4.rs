@@ -98,7 +98,9 @@ impl Slots {
     }
 
     pub(super) fn locate(&self, address: [u8; 4]) -> Option<Entry4> {
-        locate_v4(address, |slot| self.top.get(slot as usize).copied(), |slot| self.chunks.get(slot as usize).copied())
+        let top = |slot: u32| self.top.get(slot as usize).copied();
+        let entry = locate_v4(address, top, |slot| self.chunks.get(slot as usize).copied());
+        (entry.role != Role::NONE).then_some(entry)
     }
 
     pub(super) fn set(&mut self, net: Ipv4Net, entry: Entry4) -> Result<Vec<MapWrite>, SlotsError> {

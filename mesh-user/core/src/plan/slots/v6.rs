@@ -6,7 +6,7 @@ use ipnet::{IpNet, Ipv6Net};
 use mesh_common::{
     ids::RemapId,
     locate::locate_v6,
-    maps::{Entry6, Prefix6, V6_LENGTHS},
+    maps::{Entry6, Prefix6, Role, V6_LENGTHS},
 };
 
 use super::{MapWrite, SlotsError};
@@ -40,7 +40,8 @@ impl Slots {
     }
 
     pub(super) fn locate(&self, address: [u8; 16]) -> Option<Entry6> {
-        locate_v6(address, self.lengths, |prefix| self.prefixes.get(prefix).copied())
+        let entry = locate_v6(address, self.lengths, |prefix| self.prefixes.get(prefix).copied());
+        (entry.role != Role::NONE).then_some(entry)
     }
 
     pub(super) fn set(&mut self, net: Ipv6Net, entry: Entry6) -> Result<Vec<MapWrite>, SlotsError> {
