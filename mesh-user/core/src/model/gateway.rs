@@ -1,5 +1,7 @@
 //! What gateway servers and gateway clients have in common: template, MTU, and one gateway per remote cluster.
 
+use std::net::{IpAddr, SocketAddr};
+
 use super::{
     DEFAULT_MTU,
     document::Place,
@@ -34,6 +36,17 @@ impl Gateway {
         match self {
             Gateway::Server(server) => server.mtu,
             Gateway::Client(client) => client.mtu,
+        }
+    }
+
+    /// Where the remote gateway is reached on the underlay, as far as that was said.
+    pub fn underlay_addresses(&self) -> Vec<IpAddr> {
+        match self {
+            Gateway::Server(_) => Vec::new(),
+            Gateway::Client(GatewayClient { reach: Reach::Wireguard { endpoints }, .. }) => {
+                endpoints.iter().map(SocketAddr::ip).collect()
+            }
+            Gateway::Client(GatewayClient { reach: Reach::Direct { next_hops }, .. }) => next_hops.clone(),
         }
     }
 

@@ -9,6 +9,7 @@ use super::{
     Connection, DeviceName, InterfaceRole, NodeFacts, Plan, Probe, TableEntry, Transport,
     kernel::{self, Reserved},
     names,
+    slots::Slots,
     table::{self, Table},
     tunnels,
 };
@@ -37,8 +38,11 @@ pub fn plan(intent: &ValidIntent, facts: &NodeFacts, previous: &Allocations) -> 
     for (id, remote) in &intent.remotes {
         building.add_remote(id, remote, &names.remotes[id]);
     }
-    let Building { plan, table, problems, .. } = building;
+    let Building { plan, table, mut problems, .. } = building;
     let plan = finish(intent, plan, table, &reserved);
+    if let Err(error) = Slots::default().transition(&plan.table) {
+        problems.0.push(settings_problem(intent, "", error.to_string(), "announce fewer or shorter prefixes"));
+    }
     problems.or((plan, Allocations { own: names.own, remotes: names.remotes, remaps }))
 }
 
@@ -103,19 +107,21 @@ impl Building<'_> {
         let reaches = |addresses: &[IpNet]| {
             next_hops.iter().all(|hop| addresses.iter().any(|net| net.contains(hop) && net.addr() != *hop))
         };
-        let on_link = self.facts.interfaces.iter().find(|(_, addresses)| reaches(addresses));
+        let is_underlay = |device: &DeviceName| {
+            self.intent.interfaces.get(device).is_some_and(|attachment| attachment.role == InterfaceRole::Underlay)
+        };
+        let on_link = self.facts.interfaces.iter().filter(|(_, addresses)| reaches(addresses));
         let hops = next_hops.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(", ");
-        let Some((device, _)) = on_link else {
+        // Underlay interfaces first: two may have the same segment, and a link-local next hop is on all.
+        let Some((device, _)) = on_link.max_by_key(|(device, _)| is_underlay(device)) else {
             let message = format!("no interface has {hops} on its own segment, and 'direct' needs that");
             return Err((message, "give the underlay address of the remote gateway on a shared segment"));
         };
-        match self.intent.interfaces.get(device) {
-            Some(attachment) if attachment.role == InterfaceRole::Underlay => Ok(device.clone()),
-            _ => {
-                let message = format!("{hops} is reached by {device}, which is no underlay interface in the settings");
-                Err((message, "add an [[interface]] with that name and role = \"underlay\""))
-            }
+        if is_underlay(device) {
+            return Ok(device.clone());
         }
+        let message = format!("{hops} is reached by {device}, which is no underlay interface in the settings");
+        Err((message, "add an [[interface]] with that name and role = \"underlay\""))
     }
 
     /// From our gateway address to the remote's, as we call it.
@@ -163,15 +169,16 @@ fn add_reserved_entries(plan: &mut Plan, reserved: &Reserved) {
 
 fn missing_interfaces(intent: &ValidIntent, facts: &NodeFacts) -> Problems {
     let missing = intent.interfaces.keys().filter(|name| !facts.interfaces.contains_key(name));
-    let problem = |name: &DeviceName| Problem {
-        file: intent.settings_file.clone(),
-        line: None,
-        object: None,
-        path: "interface.name".to_owned(),
-        message: format!("there is no interface {name}"),
-        hint: "create it, or correct the name ('ip link' lists them)".to_owned(),
+    let problem = |name: &DeviceName| {
+        let hint = "create it, or correct the name ('ip link' lists them)";
+        settings_problem(intent, "interface.name", format!("there is no interface {name}"), hint)
     };
     Problems(missing.map(problem).collect())
+}
+
+pub(super) fn settings_problem(intent: &ValidIntent, path: &str, message: String, hint: &str) -> Problem {
+    let (file, path, hint) = (intent.settings_file.clone(), path.to_owned(), hint.to_owned());
+    Problem { file, line: None, object: None, path, message, hint }
 }
 
 #[cfg(test)]
@@ -271,6 +278,14 @@ sysctl net.ipv4.conf.wan0.forwarding = 1
         let intent = valid(&[&configuration, &direct("198.51.100.2")]);
         let refusal = plan(&intent, &facts(), &Allocations::default()).unwrap_err().to_string();
         assert!(refusal.contains("no interface has 198.51.100.2 on its own segment"), "{refusal}");
+    }
+
+    #[test]
+    fn more_than_the_tables_hold_is_refused() {
+        let pods: Vec<String> = (40..=48).map(|len| format!("\"fd00:{len}::/{len}\"")).collect();
+        let configuration = CONFIGURATION.replace("10.243.0.0/16", &format!("[{}]", pods.join(", ")));
+        let refusal = plan(&valid(&[&configuration]), &facts(), &Allocations::default()).unwrap_err().to_string();
+        assert!(refusal.contains("different ones that IPv6 prefixes may have"), "{refusal}");
     }
 
     #[test]

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use ipnet::IpNet;
 
-use super::NodeFacts;
+use super::{NodeFacts, compile::settings_problem};
 use crate::{
     allocate::{Allocations, Blocks, Numbers, Refusal, Share},
-    model::{ClusterId, Configuration, Prefixes, Problem, Problems, Remote, ValidIntent, Wish},
+    model::{ClusterId, Configuration, Gateway, Prefixes, Problems, Remote, ValidIntent, Wish},
 };
 
 /// The names of one plan.
@@ -68,6 +68,12 @@ fn shared(intent: &ValidIntent, facts: &NodeFacts) -> Blocks {
             blocks.share(net, &format!("interface {device}"));
         }
     }
+    for (id, remote) in &intent.remotes {
+        // A prefix around the way to its own gateway would lead into its own tunnel.
+        for address in remote.gateway.iter().flat_map(Gateway::underlay_addresses) {
+            blocks.share(IpNet::from(address), &format!("the gateway of {id}"));
+        }
+    }
     blocks
 }
 
@@ -92,10 +98,8 @@ impl Naming<'_> {
             match taken {
                 Ok(taken) => own.push((*net, taken)),
                 Err(refusal) => {
-                    let file = self.intent.settings_file.clone();
-                    let hint = "choose a prefix that is free, in a pool".to_owned();
-                    let (path, message) = (path.to_owned(), refusal.to_string());
-                    self.problems.0.push(Problem { file, line: None, object: None, path, message, hint });
+                    let hint = "choose a prefix that is free, in a pool";
+                    self.problems.0.push(settings_problem(self.intent, path, refusal.to_string(), hint));
                 }
             }
         }
@@ -253,6 +257,19 @@ mod tests {
         let wide = mesh_wide(CONFIGURATION, ["10.60.0.0/16", "10.62.0.0/16"], ["10.71.0.0/16", "10.63.0.0/16"]);
         let refusal = plan(&valid(&[&wide]), &facts, &Allocations::default()).unwrap_err().to_string();
         assert!(refusal.contains("10.71.0.0/16 for cl02 overlaps 10.71.0.0/16 of interface docker0"), "{refusal}");
+    }
+
+    #[test]
+    fn no_name_holds_the_way_to_its_own_gateway() {
+        let configuration = CONFIGURATION.replace("10.243.0.0/16", "10.99.0.0/16");
+        let client = CLIENT.replace("172.19.0.8", "10.99.0.8");
+        let allocations = given(&[&configuration, &client, KEY], &Allocations::default());
+        let share = &allocations.remotes[&"cl02".parse().unwrap()];
+        assert_eq!(share.presented[&net("10.99.0.0/16")], net("10.71.0.0/16"));
+        let moved =
+            plan(&valid(&[&configuration, &CLIENT.replace("172.19.0.8", "10.71.0.8"), KEY]), &facts(), &allocations);
+        let refusal = moved.unwrap_err().to_string();
+        assert!(refusal.contains("10.71.0.0/16 for cl02 overlaps 10.71.0.8/32 of the gateway of cl02"), "{refusal}");
     }
 
     #[test]

@@ -8,10 +8,10 @@ use mesh_common::{
     maps::Role,
 };
 
-use super::{Remap, TableEntry, names::Names};
+use super::{Remap, TableEntry, compile::settings_problem, names::Names};
 use crate::{
     allocate::{Allocations, NumberedRemap, Numbers, Share},
-    model::{ClusterId, Problem, Problems, Remote, ValidIntent},
+    model::{ClusterId, Problems, Remote, ValidIntent},
 };
 
 pub(super) type Announced = BTreeMap<IpNet, TableEntry>;
@@ -41,9 +41,8 @@ pub(super) fn build(
         table.add_remote(id, remote, &names.remotes[id], &mut numbering);
     }
     if numbering.is_full {
-        let (message, hint) = ("more than 65,535 remaps".to_owned(), "announce fewer prefixes".to_owned());
-        let file = intent.settings_file.clone();
-        return Err(Problems(vec![Problem { file, line: None, object: None, path: String::new(), message, hint }]));
+        let problem = settings_problem(intent, "", "more than 65,535 remaps".to_owned(), "announce fewer prefixes");
+        return Err(Problems(vec![problem]));
     }
     Ok((table, numbering.taken))
 }

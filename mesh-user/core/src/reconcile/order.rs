@@ -241,8 +241,12 @@ impl<'a> Change<'a> {
         let gone = self.old.interfaces.keys().filter(|device| !self.new.interfaces.contains_key(*device));
         steps.extend(gone.map(|device| Step::Detach(device.clone())));
         steps.extend(self.old_routes(true));
-        let gone = self.barred.iter().filter(|net| !self.new.table.contains_key(net));
-        steps.extend(gone.map(|net| Step::RemoveEntry(*net)));
+        let gone: Vec<&IpNet> = self.barred.iter().filter(|net| !self.new.table.contains_key(net)).collect();
+        steps.extend(gone.iter().map(|net| Step::RemoveEntry(**net)));
+        if !gone.is_empty() {
+            // Slots that fell free may be used again.
+            steps.push(Step::AwaitShards);
+        }
         let gone = self.old.remaps.keys().filter(|id| !self.new.remaps.contains_key(id));
         steps.extend(gone.map(|id| Step::RemoveRemap(*id)));
         steps.extend(self.old.addresses.difference(&self.new.addresses).cloned().map(Step::RemoveAddress));
