@@ -7,6 +7,7 @@ mod budgets;
 mod machine;
 mod report;
 mod statistics;
+mod tunnel;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -32,6 +33,8 @@ struct Arguments {
 enum Bench {
     /// What each BPF program costs: instructions, the verifier's walk, time per packet, memory
     Budget(budget::Arguments),
+    /// One TCP stream through an encrypted tunnel, beside wireguard-go: throughput and CPU time
+    Tunnel(tunnel::Arguments),
 }
 
 impl Bench {
@@ -39,6 +42,7 @@ impl Bench {
     fn name(&self) -> &'static str {
         match self {
             Bench::Budget(_) => "budget",
+            Bench::Tunnel(_) => "tunnel",
         }
     }
 }
@@ -48,6 +52,7 @@ fn main() -> Result<ExitCode> {
     let mut report = Report::begin(arguments.bench.name())?;
     match arguments.bench {
         Bench::Budget(arguments) => budget::run(&arguments, &mut report)?,
+        Bench::Tunnel(arguments) => tunnel::run(&arguments, &mut report)?,
     }
     report.finish(arguments.check, arguments.json.as_deref())
 }

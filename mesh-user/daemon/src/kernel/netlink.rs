@@ -67,6 +67,13 @@ impl Netlink {
         self.handle.link().set(change).execute().await.with_context(|| format!("cannot set the MTU to {mtu}"))
     }
 
+    /// The longest super-packet that the kernel gives the device.
+    pub async fn set_gso_max_size(&self, index: IfIndex, size: u32) -> Result<()> {
+        let change =
+            LinkUnspec::new_with_index(index.0).append_extra_attribute(LinkAttribute::GsoMaxSize(size)).build();
+        self.handle.link().set(change).execute().await.with_context(|| format!("cannot set gso_max_size to {size}"))
+    }
+
     pub async fn set_up(&self, index: IfIndex) -> Result<()> {
         let change = LinkUnspec::new_with_index(index.0).up().build();
         self.handle.link().set(change).execute().await.context("cannot bring the device up")

@@ -16,7 +16,12 @@ use mesh_core::{
 
 use super::World;
 use crate::{
-    kernel::{netlink::Link, sysctl, tun::Tun, udp::UdpSockets},
+    kernel::{
+        netlink::Link,
+        sysctl,
+        tun::{GSO_MAX_SIZE, Tun},
+        udp::UdpSockets,
+    },
     shard::Command,
 };
 
@@ -119,6 +124,7 @@ impl World {
         self.set_tunnel_mtu(device, tunnel.mtu).await?;
         let index = self.tunnel(device)?.index;
         sysctl::without_link_local(device)?;
+        self.netlink.set_gso_max_size(index, GSO_MAX_SIZE).await.with_context(|| device.0.clone())?;
         self.netlink.set_up(index).await.with_context(|| device.to_string())
     }
 
