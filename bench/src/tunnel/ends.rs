@@ -58,7 +58,6 @@ pub(super) struct WireguardGo {
     daemons: [Daemon; 2],
 }
 
-const DEVICE: &str = "wgo0";
 const PORT: u16 = 51_999;
 const ADDRESSES: [&str; 2] = ["10.99.0.1", "10.99.0.2"];
 
@@ -67,21 +66,24 @@ impl WireguardGo {
         let keys = [make_key()?, make_key()?];
         let mut daemons = Vec::new();
         for (at, gateway) in rivals.gateways().into_iter().enumerate() {
+            // The sockets that wg(8) talks to are in one directory for all namespaces.
+            let device = format!("wgo{}-{at}", std::process::id());
+            let device = device.as_str();
             let mut command = gateway.command(program);
-            command.args(["-f", DEVICE]).env("LOG_LEVEL", "error");
+            command.args(["-f", device]).env("LOG_LEVEL", "error");
             let log = lab.directory().join(format!("wireguard-go-{at}.log"));
             daemons.push(Daemon::start("wireguard-go", command, &log)?);
-            wait_for_device(gateway)?;
+            wait_for_device(gateway, device)?;
             let file = lab.directory().join(format!("wireguard-go-{at}.key"));
             fs::write(&file, &keys[at].private)?;
             let other = 1 - at;
             let endpoint = format!("{}:{PORT}", rivals.network.clusters[other].site.underlay);
             let port = PORT.to_string();
             let file = file.display().to_string();
-            let set = ["set", DEVICE, "listen-port", &port, "private-key", &file, "peer", &keys[other].public];
+            let set = ["set", device, "listen-port", &port, "private-key", &file, "peer", &keys[other].public];
             gateway.run("wg", &[&set[..], &["allowed-ips", "10.99.0.0/24", "endpoint", &endpoint]].concat())?;
-            gateway.ip(&["address", "add", &format!("{}/24", ADDRESSES[at]), "dev", DEVICE])?;
-            gateway.ip(&["link", "set", DEVICE, "mtu", &TUNNEL_MTU.to_string(), "up"])?;
+            gateway.ip(&["address", "add", &format!("{}/24", ADDRESSES[at]), "dev", device])?;
+            gateway.ip(&["link", "set", device, "mtu", &TUNNEL_MTU.to_string(), "up"])?;
         }
         let daemons = daemons.try_into().ok().context("two gateways have two daemons")?;
         rivals.gateways()[0].run("ping", &["-c", "3", "-i", "0.2", "-W", "3", ADDRESSES[1]])?;
@@ -109,9 +111,9 @@ fn make_key() -> Result<Key> {
     Ok(Key { private, public })
 }
 
-fn wait_for_device(gateway: &Namespace) -> Result<()> {
+fn wait_for_device(gateway: &Namespace, device: &str) -> Result<()> {
     interrupt::wait_for("wireguard-go to answer", Duration::from_secs(5), Duration::from_millis(30), || {
-        let show = process::finish(gateway.command("wg").args(["show", DEVICE]), Duration::from_secs(5))?;
+        let show = process::finish(gateway.command("wg").args(["show", device]), Duration::from_secs(5))?;
         Ok(show.status.success().then_some(()))
     })
 }
