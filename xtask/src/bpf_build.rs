@@ -107,13 +107,7 @@ fn nested_target_dir(target_dir: &Path) -> PathBuf {
 /// `v3` has 32-bit jumps and the atomics that return a value (kernel 5.12); BTF is made from the debug information.
 fn rustflags() -> OsString {
     let arch = env::var("CARGO_CFG_TARGET_ARCH").unwrap_or_else(|_| env::consts::ARCH.into());
-    [
-        "-Cdebuginfo=2",
-        "-Clink-arg=--btf",
-        "-Clink-arg=--cpu-features=+allows-misaligned-mem-access",
-        "-Ctarget-cpu=v3",
-        &format!("--cfg=bpf_target_arch=\"{arch}\""),
-    ]
-    .join("\x1f")
-    .into()
+    ["-Cdebuginfo=2", "-Clink-arg=--btf", "-Ctarget-cpu=v3", &format!("--cfg=bpf_target_arch=\"{arch}\"")]
+        .join("\x1f")
+        .into()
 }
