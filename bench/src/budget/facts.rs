@@ -1,7 +1,7 @@
 //! What does the kernel say of the programs and their maps?
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     os::fd::{AsFd, AsRawFd},
 };
@@ -11,12 +11,14 @@ use aya::{Ebpf, maps::MapInfo, programs::ProgramInfo};
 
 use crate::report::Report;
 
-pub(super) fn report(bpf: &Ebpf, report: &mut Report) -> Result<()> {
+pub(super) fn report(bpf: &mut Ebpf, report: &mut Report) -> Result<()> {
     let mut maps = BTreeMap::new();
-    let programs: BTreeMap<_, _> = bpf.programs().collect();
-    for (name, program) in programs {
+    let names: BTreeSet<_> = bpf.programs().map(|(name, _)| name.to_owned()).collect();
+    for name in names {
+        super::load(bpf, &name)?;
+        let program = bpf.program(&name).context("a program that was just loaded is there")?;
         let info = program.info().with_context(|| format!("ask the kernel about {name}"))?;
-        size(name, &info, report)?;
+        size(&name, &info, report)?;
         maps.extend(memory(&info).with_context(|| format!("the maps of {name}"))?);
     }
     report.figure("all maps", "B", maps.values().sum());

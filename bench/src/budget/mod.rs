@@ -28,12 +28,12 @@ const SIZES: [(u32, &str); 2] =
 pub(crate) fn run(arguments: &Arguments, report: &mut Report) -> Result<()> {
     let path = env::var_os("MESH_BPF_OBJECT").context("MESH_BPF_OBJECT is not set; run: cargo xtask bpf budget")?;
     let object = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
-    facts::report(&load(&object, 1)?, report)?;
+    facts::report(&mut open(&object, 1)?, report)?;
 
-    let mut one = load(&object, 1)?;
+    let mut one = open(&object, 1)?;
     tables::fill_v4(&mut one, 1)?;
     tables::fill_v6(&mut one)?;
-    let one = Bench::of(&one, arguments.runs)?;
+    let one = Bench::of(&mut one, arguments.runs)?;
     for (name, frame) in [
         ("not ours, ipv4 tcp", frames::tcp4([192, 0, 2, 1], [192, 0, 2, 2])),
         ("remap ipv4 tcp", frames::tcp4(tables::REMOTE_V4, tables::OURS_V4)),
@@ -46,29 +46,29 @@ pub(crate) fn run(arguments: &Arguments, report: &mut Report) -> Result<()> {
 
     let frame = frames::tcp4(tables::REMOTE_V4, tables::OURS_V4);
     for (prefixes, name) in SIZES {
-        let mut many = load(&object, prefixes.div_ceil(CHUNK_SLOTS as u32))?;
+        let mut many = open(&object, prefixes.div_ceil(CHUNK_SLOTS as u32))?;
         tables::fill_v4(&mut many, prefixes)?;
-        let (many, one) = Bench::of(&many, arguments.runs)?.beside(&one, &frame)?;
+        let (many, one) = Bench::of(&mut many, arguments.runs)?.beside(&one, &frame)?;
         report.versus(name, "ns", many, vec![Rival::new("1 prefix", one)]);
     }
     Ok(())
 }
 
-/// The programs in the kernel, with room for so many chunks of the IPv4 table. Rewritten packets are passed up: the figure
-/// is that of the data path, not of the route.
-fn load(object: &[u8], chunks: u32) -> Result<Ebpf> {
-    let mut bpf = EbpfLoader::new()
+/// The maps in the kernel, with room for so many chunks of the IPv4 table, and the programs ready to follow. Rewritten packets
+/// are passed up: the figure is that of the data path, not of the route.
+fn open(object: &[u8], chunks: u32) -> Result<Ebpf> {
+    EbpfLoader::new()
         .map_max_entries(name::CHUNKS_V4, chunks * CHUNK_SLOTS as u32)
         .override_global("REDIRECT", &0_u8, true)
         .load(object)
-        .context("load the BPF object, as root")?;
-    for (name, program) in bpf.programs_mut() {
-        match program {
-            Program::Xdp(program) => program.load(),
-            Program::SchedClassifier(program) => program.load(),
-            other => bail!("{name}: a program of type {:?} has no budget yet", other.prog_type()),
-        }
-        .with_context(|| format!("the kernel refuses {name}"))?;
+        .context("load the BPF object, as root")
+}
+
+fn load(bpf: &mut Ebpf, name: &str) -> Result<()> {
+    match bpf.program_mut(name).with_context(|| format!("the object has no program {name}"))? {
+        Program::Xdp(program) => program.load(),
+        Program::SchedClassifier(program) => program.load(),
+        other => bail!("{name}: a program of type {:?} has no budget yet", other.prog_type()),
     }
-    Ok(bpf)
+    .with_context(|| format!("the kernel refuses {name}"))
 }

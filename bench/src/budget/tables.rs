@@ -49,7 +49,7 @@ pub(super) fn fill_v4(bpf: &mut Ebpf, prefixes: u32) -> Result<()> {
 pub(super) fn fill_v6(bpf: &mut Ebpf) -> Result<()> {
     let mut lengths = [0; V6_LENGTHS];
     lengths[0] = 64;
-    array::<[u8; V6_LENGTHS]>(bpf, name::LENGTHS_V6)?.set(0, lengths, 0)?;
+    array::<u64>(bpf, name::LENGTHS_V6)?.set(0, u64::from_ne_bytes(lengths), 0)?;
     let map = bpf.map_mut(name::TABLE_V6).context("the object has no map TABLE_V6")?;
     let mut table = HashMap::<_, Prefix6, Entry6>::try_from(map)?;
     for (address, role) in [(REMOTE_V6, Role::DIRECT), (OURS_V6, Role::PRESENTED)] {

@@ -12,6 +12,11 @@ use crate::statistics::minimum;
 const REPEAT: u32 = 1_000_000;
 const XDP_PASS: u32 = 2;
 
+/// What judges frames that come from remotes.
+const UNDERLAY: &str = "xdp_underlay";
+/// What only passes: the cost of the call itself.
+const EMPTY: &str = "xdp_empty";
+
 /// The program that judges what comes from remotes, beside the one that only passes, in one object.
 #[derive(Debug)]
 pub(super) struct Bench<'a> {
@@ -21,8 +26,11 @@ pub(super) struct Bench<'a> {
 }
 
 impl<'a> Bench<'a> {
-    pub(super) fn of(bpf: &'a Ebpf, runs: usize) -> Result<Self> {
-        Ok(Self { underlay: xdp(bpf, "xdp_underlay")?, empty: xdp(bpf, "xdp_empty")?, runs })
+    pub(super) fn of(bpf: &'a mut Ebpf, runs: usize) -> Result<Self> {
+        for name in [UNDERLAY, EMPTY] {
+            super::load(bpf, name)?;
+        }
+        Ok(Self { underlay: xdp(bpf, UNDERLAY)?, empty: xdp(bpf, EMPTY)?, runs })
     }
 
     /// ns per packet: ours, and that of the empty program in the same run.
