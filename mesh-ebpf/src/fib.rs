@@ -26,14 +26,14 @@ pub(crate) trait Hook {
     /// The kernel compares the length with the MTU; for a super-packet it would be the wrong one, so tc compares itself.
     const KERNEL_CHECKS_LENGTH: bool;
 
+    /// Flags of the look-up.
+    const FLAGS: u32;
+
     /// The program's context and the interface by which the packet came.
     fn context(&self) -> (*mut c_void, u32);
 
     /// The way to an interface with a known neighbour.
     fn to_neighbour(interface: IfIndex, link: Link) -> Route;
-
-    /// The way to an interface whose neighbour is not known.
-    fn to_unresolved(interface: IfIndex) -> Route;
 }
 
 pub(crate) struct KernelRoutes<H>(pub(crate) H);
@@ -78,14 +78,15 @@ fn answer<H: Hook>(hook: &H, ask: &mut bpf_fib_lookup, len: usize) -> Route {
     ask.ifindex = ingress;
     ask.__bindgen_anon_1.tot_len = if H::KERNEL_CHECKS_LENGTH { len as u16 } else { 0 };
     // SAFETY: the context is the program's own, the size that of the structure.
-    let code = unsafe { helpers::bpf_fib_lookup(context, ask, size_of::<bpf_fib_lookup>() as i32, 0) };
+    let code = unsafe { helpers::bpf_fib_lookup(context, ask, size_of::<bpf_fib_lookup>() as i32, H::FLAGS) };
     let interface = IfIndex(ask.ifindex);
     // SAFETY: the kernel (5.14) leaves the MTU of the way out here, on success or when the packet does not fit.
     let mtu = unsafe { ask.__bindgen_anon_1.mtu_result };
     let fits = H::KERNEL_CHECKS_LENGTH || len <= usize::from(mtu);
     match code as u32 {
         BPF_FIB_LKUP_RET_SUCCESS if fits => H::to_neighbour(interface, Link { dst: ask.dmac, src: ask.smac }),
-        BPF_FIB_LKUP_RET_NO_NEIGH if fits => H::to_unresolved(interface),
+        // The kernel forwards it, and resolves the neighbour.
+        BPF_FIB_LKUP_RET_NO_NEIGH if fits => Route::NeedsKernel,
         BPF_FIB_LKUP_RET_SUCCESS | BPF_FIB_LKUP_RET_NO_NEIGH | BPF_FIB_LKUP_RET_FRAG_NEEDED => Route::TooBig { mtu },
         BPF_FIB_LKUP_RET_BLACKHOLE | BPF_FIB_LKUP_RET_UNREACHABLE => Route::Unreachable,
         BPF_FIB_LKUP_RET_PROHIBIT => Route::Prohibited,

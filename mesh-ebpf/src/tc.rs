@@ -6,7 +6,9 @@
 use core::{ffi::c_void, marker::PhantomData, mem::MaybeUninit, ptr::null_mut};
 
 use aya_ebpf::{
-    bindings::{__sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, TC_ACT_SHOT, TC_ACT_UNSPEC},
+    bindings::{
+        __sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, BPF_FIB_LOOKUP_SKIP_NEIGH, TC_ACT_SHOT, TC_ACT_UNSPEC,
+    },
     helpers::{
         bpf_csum_diff, bpf_csum_update, bpf_l4_csum_replace, bpf_redirect, bpf_redirect_neigh, bpf_skb_change_head,
         bpf_skb_change_tail, bpf_skb_load_bytes, bpf_skb_store_bytes,
@@ -109,6 +111,8 @@ struct Asker {
 
 impl Hook for Asker {
     const KERNEL_CHECKS_LENGTH: bool = false;
+    /// The neighbour is the business of the redirect. Before Linux 6.3 there is no such flag: then the kernel forwards.
+    const FLAGS: u32 = BPF_FIB_LOOKUP_SKIP_NEIGH;
 
     #[inline(always)]
     fn context(&self) -> (*mut c_void, u32) {
@@ -119,11 +123,6 @@ impl Hook for Asker {
     /// `bpf_redirect_neigh` writes the addresses itself, and resolves them.
     #[inline(always)]
     fn to_neighbour(interface: IfIndex, _: Link) -> Route {
-        Route::Redirect { interface, link: None }
-    }
-
-    #[inline(always)]
-    fn to_unresolved(interface: IfIndex) -> Route {
         Route::Redirect { interface, link: None }
     }
 }

@@ -99,6 +99,7 @@ struct Asker {
 
 impl Hook for Asker {
     const KERNEL_CHECKS_LENGTH: bool = true;
+    const FLAGS: u32 = 0;
 
     #[inline(always)]
     fn context(&self) -> (*mut c_void, u32) {
@@ -109,12 +110,6 @@ impl Hook for Asker {
     #[inline(always)]
     fn to_neighbour(interface: IfIndex, link: Link) -> Route {
         if takes_redirects(interface) { Route::Redirect { interface, link: Some(link) } } else { Route::NeedsKernel }
-    }
-
-    /// XDP resolves nothing.
-    #[inline(always)]
-    fn to_unresolved(_: IfIndex) -> Route {
-        Route::NeedsKernel
     }
 }
 
