@@ -5,6 +5,7 @@ use mesh_core::{model::Settings, plan::DeviceName};
 
 use crate::{
     kernel::{
+        bpf::Pins,
         netlink::{Links, Netlink},
         privileges,
     },
@@ -20,10 +21,11 @@ pub async fn run(settings: &Settings) -> Result<()> {
     let run_directory = RunDirectory::lock(&settings.directories.run).context("cleanup needs the daemon stopped")?;
     let state = StateDirectory::open(&settings.directories.state)?;
     let record = state.record()?;
+    // Programs go first: what they redirected falls back to the kernel, which no longer has routes for it a moment later.
+    let pins = Pins::remove(&settings.directories.pins)?;
     let netlink = Netlink::open()?;
     let links = netlink.links().await?;
 
-    // Traffic stops first: from here on nothing of ours is routed anywhere.
     let devices = remove_devices(&netlink, &links, &record).await?;
     let routes = netlink.remove_our_routes().await?;
     let addresses = remove_addresses(&netlink, &record).await?;
@@ -33,7 +35,7 @@ pub async fn run(settings: &Settings) -> Result<()> {
     }
     state.forget_record()?;
     run_directory.remove()?;
-    tracing::info!(devices, routes, addresses, neighbours, sysctls = record.sysctls.len(), "cleaned up");
+    tracing::info!(pins, devices, routes, addresses, neighbours, sysctls = record.sysctls.len(), "cleaned up");
     Ok(())
 }
 

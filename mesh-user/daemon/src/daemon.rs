@@ -49,7 +49,7 @@ pub async fn run(settings: Settings) -> Result<()> {
         kernel: netlink::changes()?,
         shards: forward(shard_events),
     };
-    let world = World::open(Netlink::open()?, Arc::clone(&shards), state).await?;
+    let world = World::open(Netlink::open()?, Arc::clone(&shards), state, None).await?;
 
     let (plans, plan_reader) = watch::channel(Arc::new(Plan::default()));
     let (snapshots, snapshot_reader) = watch::channel(Arc::default());

@@ -1,10 +1,15 @@
 //! The smallest wrappers over the operating system; all unsafe code of this crate lives here.
 
+pub mod bpf;
+pub mod bpf_counters;
+pub mod bpf_links;
 pub mod netlink;
 pub mod netlink_address;
 pub mod netlink_neighbour;
 pub mod netlink_route;
 pub mod privileges;
+pub mod slot_map;
 pub mod sysctl;
 pub mod tun;
 pub mod udp;
+pub mod xdp_features;

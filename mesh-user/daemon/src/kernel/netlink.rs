@@ -13,7 +13,7 @@ use rtnetlink::{
     packet_core::NetlinkPayload,
     packet_route::{
         RouteNetlinkMessage,
-        link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage},
+        link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, LinkXdp, XdpAttached},
         route::RouteProtocol,
     },
 };
@@ -33,6 +33,14 @@ pub struct Link {
     pub up: bool,
     /// `tun`, `veth`, ... ; `None` for a physical device.
     pub kind: Option<String>,
+    pub xdp: XdpPrograms,
+}
+
+/// Ids of the XDP programs on a device, whoever attached them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct XdpPrograms {
+    pub driver: Option<u32>,
+    pub generic: Option<u32>,
 }
 
 impl Link {
@@ -137,16 +145,39 @@ fn link(message: &LinkMessage) -> Option<(DeviceName, Link)> {
     let mut name = None;
     let mut mtu = 0;
     let mut kind = None;
+    let mut xdp = XdpPrograms::default();
     for attribute in &message.attributes {
         match attribute {
             LinkAttribute::IfName(value) => name = Some(DeviceName(value.clone())),
             LinkAttribute::Mtu(value) => mtu = *value,
             LinkAttribute::LinkInfo(info) => kind = info.iter().find_map(info_kind),
+            LinkAttribute::Xdp(attributes) => xdp = xdp_programs(attributes),
             _ => {}
         }
     }
     let up = message.header.flags.contains(LinkFlags::Up);
-    Some((name?, Link { index: IfIndex(message.header.index), mtu, up, kind }))
+    Some((name?, Link { index: IfIndex(message.header.index), mtu, up, kind, xdp }))
+}
+
+fn xdp_programs(attributes: &[LinkXdp]) -> XdpPrograms {
+    let id = |id: u32| (id != 0).then_some(id);
+    let mut mode = None;
+    let (mut only, mut programs) = (None, XdpPrograms::default());
+    for attribute in attributes {
+        match attribute {
+            LinkXdp::Attached(attached) => mode = Some(*attached),
+            LinkXdp::ProgId(program) => only = id(*program),
+            LinkXdp::DrvProgId(program) => programs.driver = id(*program),
+            LinkXdp::SkbProgId(program) => programs.generic = id(*program),
+            _ => {}
+        }
+    }
+    match mode {
+        Some(XdpAttached::Driver) => programs.driver = programs.driver.or(only),
+        Some(XdpAttached::SocketBuffer) => programs.generic = programs.generic.or(only),
+        _ => {}
+    }
+    programs
 }
 
 fn info_kind(info: &LinkInfo) -> Option<String> {

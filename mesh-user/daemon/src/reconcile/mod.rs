@@ -4,14 +4,19 @@
 //! that observes and applies it. Only what is ours is seen and touched.
 
 mod addresses;
+mod maps;
 mod neighbours;
 mod notes;
 mod peers;
+mod programs;
 mod sysctls;
 mod tables;
 mod tunnels;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use anyhow::Result;
 use ipnet::IpNet;
@@ -23,14 +28,17 @@ use mesh_core::{
 
 use crate::{
     kernel::{
+        bpf::{self, Bpf},
         netlink::{Link, Links, Netlink},
         udp::UdpSockets,
     },
     shard::Shards,
     state::{Record, StateDirectory},
 };
+pub use programs::HookReport;
+use programs::Programs;
 pub(crate) use sysctls::restore as restore_sysctl;
-use tables::ShardTables;
+use tables::Judgement;
 use tunnels::LiveTunnel;
 
 /// Everything that steps change: the kernel, the shards, and the record of what is ours.
@@ -45,16 +53,27 @@ pub struct World {
     tunnels: BTreeMap<DeviceName, LiveTunnel>,
     /// Bound before anything else is done, so that a port in use is found while nothing has changed.
     sockets: BTreeMap<(DeviceName, u16), UdpSockets>,
-    tables: ShardTables,
+    tables: Judgement,
+    /// Absent while no interface has a hook.
+    programs: Option<Programs>,
+    /// Interfaces that XDP may redirect to.
+    redirects: BTreeSet<IfIndex>,
     /// What only this process holds.
     connections: BTreeMap<ConnectionId, Connection>,
     remaps: BTreeMap<RemapId, Remap>,
 }
 
 impl World {
-    pub async fn open(netlink: Netlink, shards: Arc<Shards>, state: StateDirectory) -> Result<Self> {
+    /// `bpf`: the loaded object and its tables, if any interface has a hook.
+    pub async fn open(
+        netlink: Netlink,
+        shards: Arc<Shards>,
+        state: StateDirectory,
+        bpf: Option<(Bpf, bpf::Tables)>,
+    ) -> Result<Self> {
         let record = state.record()?;
         let links = netlink.links().await?;
+        let (bpf, maps) = bpf.unzip();
         Ok(World {
             netlink,
             shards,
@@ -63,7 +82,9 @@ impl World {
             links,
             tunnels: BTreeMap::new(),
             sockets: BTreeMap::new(),
-            tables: ShardTables::default(),
+            tables: Judgement::new(maps),
+            programs: bpf.map(Programs::new),
+            redirects: BTreeSet::new(),
             connections: BTreeMap::new(),
             remaps: BTreeMap::new(),
         })
@@ -85,28 +106,30 @@ impl World {
     }
 
     /// Gives the process its own part of `plan` at the start: what no kernel keeps over a restart (sessions, sockets,
-    /// the shards' tables) begins as planned, for devices that an earlier run left. Returns how many were adopted.
+    /// the shards' tables) begins as planned, for devices that an earlier run left. Returns how many tunnels and programs
+    /// were adopted.
     pub fn resume(&mut self, plan: &Plan) -> Result<usize> {
         self.connections.clone_from(&plan.connections);
-        self.remaps.clone_from(&plan.remaps);
-        self.resume_tables(plan)?;
-        self.resume_tunnels(plan)
+        let as_planned = self.resume_tables(plan)?;
+        let programs = self.resume_programs()?;
+        Ok(programs + self.resume_tunnels(plan, as_planned)?)
     }
 
     /// Looks at everything that is ours. `plan` says which settings of others are of interest.
     pub async fn observe(&mut self, plan: &Plan) -> Result<Observed> {
         self.links = self.netlink.links().await?;
         let mut addresses = self.netlink.our_addresses(&self.links, &self.record.addresses).await?;
-        let tunnels = self.observe_tunnels(&mut addresses);
+        let tunnels = self.observe_tunnels(plan, &mut addresses);
+        self.prove_redirects(plan)?;
         Ok(Observed {
             tunnels,
-            interfaces: plan.interfaces.clone(),
+            interfaces: self.observe_interfaces(plan),
             addresses,
             routes: self.netlink.our_routes(&self.links).await?,
             neighbours: self.netlink.our_neighbours(&self.links).await?,
             sysctls: self.observe_sysctls(plan)?,
             table: self.tables.slots.table(),
-            remaps: self.remaps.clone(),
+            remaps: self.observe_remaps(),
             connections: self.connections.clone(),
             node: self.observe_node(),
         })
@@ -132,6 +155,7 @@ impl World {
     /// become ours is noted.
     pub fn prepare(&mut self, steps: &[Step]) -> Result<()> {
         self.prepare_tunnels(steps)?;
+        self.prepare_programs(steps)?;
         self.note_new(steps)?;
         self.state.save_record(&self.record)
     }
@@ -154,7 +178,7 @@ impl World {
             self.publish_tables()?;
         }
         match step {
-            Step::SetNode(node) => self.set_node(*node),
+            Step::SetNode(node) => self.set_node(*node)?,
             Step::CreateTunnel(device, tunnel) => self.create_tunnel(device, tunnel).await?,
             Step::SetMtu(device, mtu) => self.set_tunnel_mtu(device, *mtu).await?,
             Step::SetListenPort(device, port) => self.set_listen_port(device, *port)?,
@@ -173,11 +197,12 @@ impl World {
             Step::RemoveNeighbour(neighbour) => self.remove_neighbour(neighbour).await?,
             Step::SetSysctl(sysctl, value) => self.set_sysctl(sysctl, value)?,
             Step::RestoreSysctl(sysctl) => self.restore_sysctl(sysctl)?,
-            Step::SetRemap(id, remap) => self.set_remap(*id, remap),
-            Step::RemoveRemap(id) => self.remove_remap(*id),
+            Step::SetRemap(id, remap) => self.set_remap(*id, remap)?,
+            Step::RemoveRemap(id) => self.remove_remap(*id)?,
             Step::SetEntry(prefix, entry) => self.set_entry(*prefix, *entry)?,
-            Step::RemoveEntry(prefix) => self.remove_entry(*prefix),
-            Step::Attach(..) | Step::Detach(_) => {}
+            Step::RemoveEntry(prefix) => self.remove_entry(*prefix)?,
+            Step::Attach(device, attachment) => self.attach(device, *attachment)?,
+            Step::Detach(device) => self.detach(device)?,
             Step::AddConnection(id, connection) => {
                 self.connections.insert(*id, connection.clone());
             }

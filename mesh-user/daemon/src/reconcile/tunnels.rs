@@ -40,14 +40,14 @@ pub(super) struct LiveTunnel {
 }
 
 impl World {
-    /// Takes over the devices of the plan that an earlier run left, with new sockets. What else differs is left to the
-    /// steps.
-    pub(super) fn resume_tunnels(&mut self, plan: &Plan) -> Result<usize> {
+    /// Takes over the devices of the plan that an earlier run left, with new sockets, and with their peers if what these
+    /// may send is in the tables. What else differs is left to the steps.
+    pub(super) fn resume_tunnels(&mut self, plan: &Plan, with_peers: bool) -> Result<usize> {
         let mut adopted = 0;
         for (device, tunnel) in &plan.tunnels {
             if self.record.tunnels.contains(device) && self.link(device).is_some_and(Link::is_tun) {
                 self.open_tunnel(device, tunnel)?;
-                for (key, peer) in &tunnel.peers {
+                for (key, peer) in tunnel.peers.iter().filter(|_| with_peers) {
                     self.add_peer(device, *key, peer)?;
                 }
                 adopted += 1;
@@ -59,14 +59,23 @@ impl World {
 
     /// Tunnels whose device is up; their addresses are taken out of `addresses`. A device that is down, or that is not
     /// the one that the shards hold, counts as absent, so that the tunnel is made again.
-    pub(super) fn observe_tunnels(&self, addresses: &mut BTreeSet<DeviceAddress>) -> BTreeMap<DeviceName, Tunnel> {
+    pub(super) fn observe_tunnels(
+        &self,
+        plan: &Plan,
+        addresses: &mut BTreeSet<DeviceAddress>,
+    ) -> BTreeMap<DeviceName, Tunnel> {
         let mut tunnels = BTreeMap::new();
         for device in &self.record.tunnels {
             let own = addresses.extract_if(.., |address| address.device == *device);
             let own = own.map(|address| address.address).collect();
             let Some(link) = self.link(device).filter(|link| link.is_tun()) else { continue };
             let live = self.tunnels.get(device);
-            if live.is_some_and(|live| live.index != link.index || !link.up) {
+            let works = match live {
+                Some(live) => live.index == link.index && link.up,
+                // What is left of an earlier run is there to be removed, or else to be made work.
+                None => !plan.tunnels.contains_key(device),
+            };
+            if !works {
                 continue;
             }
             let tunnel = Tunnel {
@@ -122,10 +131,22 @@ impl World {
             self.tunnel(device)?.index = index;
         }
         self.set_tunnel_mtu(device, tunnel.mtu).await?;
+        self.remove_stale_addresses(device, tunnel).await?;
         let index = self.tunnel(device)?.index;
         sysctl::without_link_local(device)?;
-        self.netlink.set_gso_max_size(index, GSO_MAX_SIZE).await.with_context(|| device.0.clone())?;
+        self.netlink.set_gso_max_size(index, GSO_MAX_SIZE).await.with_context(|| device.to_string())?;
         self.netlink.set_up(index).await.with_context(|| device.to_string())
+    }
+
+    /// An earlier run may have left the device with other addresses.
+    async fn remove_stale_addresses(&mut self, device: &DeviceName, tunnel: &Tunnel) -> Result<()> {
+        let ours = self.netlink.our_addresses(&self.links, &self.record.addresses).await?;
+        let is_stale =
+            |address: &DeviceAddress| address.device == *device && !tunnel.addresses.contains(&address.address);
+        for address in ours.into_iter().filter(is_stale) {
+            self.remove_address(&address).await?;
+        }
+        Ok(())
     }
 
     pub(super) async fn set_tunnel_mtu(&mut self, device: &DeviceName, mtu: u16) -> Result<()> {
@@ -141,8 +162,7 @@ impl World {
         let live = self.tunnel(device)?;
         live.listen_port = port;
         live.port = bound;
-        self.update_wireguard_ports();
-        Ok(())
+        self.update_wireguard_ports()
     }
 
     pub(super) async fn remove_tunnel(&mut self, device: &DeviceName) -> Result<()> {
@@ -151,7 +171,7 @@ impl World {
                 self.tables.slots.remove_announced(peer.connection);
             }
             self.shards.apply(Command::RemoveTunnel(device.clone()))?;
-            self.update_wireguard_ports();
+            self.update_wireguard_ports()?;
         }
         if let Some(link) = self.links.remove(device)
             && link.is_tun()
@@ -192,8 +212,7 @@ impl World {
         self.shards.apply(Command::AddTunnel { device: device.clone(), mtu: tunnel.mtu, tun, sockets })?;
         let live = LiveTunnel { index, listen_port: tunnel.listen_port, port, peers: BTreeMap::new() };
         self.tunnels.insert(device.clone(), live);
-        self.update_wireguard_ports();
-        Ok(())
+        self.update_wireguard_ports()
     }
 
     /// Those that were bound in advance, or new ones.
@@ -201,9 +220,10 @@ impl World {
         self.sockets.remove(&(device.clone(), port)).map_or_else(|| bind(device, port), Ok)
     }
 
-    fn update_wireguard_ports(&mut self) {
-        self.tables.slots.set_wireguard_ports(self.tunnels.values().map(|live| live.port).collect());
-        self.tables.stale = true;
+    fn update_wireguard_ports(&mut self) -> Result<()> {
+        let ports = self.tunnels.values().map(|live| live.port).collect();
+        let writes = self.tables.slots.set_wireguard_ports(ports);
+        self.tables.changed(&writes)
     }
 }
 

@@ -95,11 +95,14 @@ fn lasting(line: &str) -> String {
     words.collect::<Vec<_>>().join(" ").replace("NO-CARRIER,", "").replace(",LOWER_UP", "")
 }
 
+fn secret() -> StaticSecret {
+    StaticSecret::from_bytes([9; 32])
+}
+
 async fn world(directory: &Path) -> Result<World> {
-    let secret = StaticSecret::from_bytes([9; 32]);
-    let (shards, _events) = Shards::start(secret)?;
+    let (shards, _events) = Shards::start(secret())?;
     let state = StateDirectory::open(&directory.join("state"))?;
-    World::open(Netlink::open()?, Arc::new(shards), state).await
+    World::open(Netlink::open()?, Arc::new(shards), state, None).await
 }
 
 async fn converge(world: &mut World, plan: &Plan) -> Result<usize> {

@@ -94,7 +94,8 @@ fn add_remote(plan: &mut Plan, random: &mut Random, number: u8, likely: u64) {
     for destination in presented {
         let source =
             addresses.iter().map(IpNet::addr).find(|address| address.is_ipv4() == destination.addr().is_ipv4());
-        let mtu = random.chance(5).then_some(1_300);
+        // The kernel moves the MTU of an IPv6 route along with that of its device.
+        let mtu = (destination.addr().is_ipv4() && random.chance(5)).then_some(1_300);
         let target = RouteTarget::Device { device: name.clone(), source, mtu };
         plan.routes.insert(Route { destination, metric: ROUTE_METRIC, target });
     }

@@ -1,0 +1,203 @@
+//! Which program runs on which interface, at which hook, and why there.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result, bail};
+use mesh_common::ids::IfIndex;
+use mesh_core::{
+    plan::{Attachment, DeviceName, HookChoice, Plan},
+    reconcile::Step,
+};
+
+use super::World;
+use crate::kernel::{
+    bpf::Bpf,
+    bpf_links::{HOOKS, Hook},
+    netlink::{Link, Links},
+    xdp_features,
+};
+
+/// What runs on an interface, for the operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HookReport {
+    pub hook: Option<Hook>,
+    pub why: String,
+    pub index: IfIndex,
+}
+
+#[derive(Debug)]
+pub(super) struct Programs {
+    pub(super) bpf: Bpf,
+    /// Why each hook was chosen.
+    reasons: BTreeMap<DeviceName, String>,
+}
+
+impl Programs {
+    pub(super) fn new(bpf: Bpf) -> Self {
+        Programs { bpf, reasons: BTreeMap::new() }
+    }
+}
+
+impl World {
+    /// Puts this process's own programs behind the BPF links that an earlier run left.
+    pub(super) fn resume_programs(&mut self) -> Result<usize> {
+        let Some(programs) = &mut self.programs else { return Ok(0) };
+        let mut adopted = 0;
+        for (device, attachment) in &self.record.interfaces {
+            let Some(link) = self.links.get(device) else { continue };
+            if let Some(hook) = programs.bpf.attached(device, link) {
+                programs.bpf.attach(device, link, hook, attachment.role)?;
+                let (_, why) = candidates(attachment.hook, link).into_iter().find(|(other, _)| *other == hook).unzip();
+                programs.reasons.insert(device.clone(), why.unwrap_or_else(|| "kept from an earlier run".to_owned()));
+                adopted += 1;
+            }
+        }
+        Ok(adopted)
+    }
+
+    /// Interfaces whose program runs. An interface that was made again has none.
+    pub(super) fn observe_interfaces(&self, plan: &Plan) -> BTreeMap<DeviceName, Attachment> {
+        let Some(programs) = &self.programs else { return plan.interfaces.clone() };
+        let runs = |device: &DeviceName, attachment: &Attachment| {
+            self.links.get(device).is_some_and(|link| {
+                (attachment.hook == HookChoice::Off) == programs.bpf.attached(device, link).is_none()
+            })
+        };
+        let known = self.record.interfaces.iter().filter(|(device, attachment)| runs(device, attachment));
+        known.map(|(device, attachment)| (device.clone(), *attachment)).collect()
+    }
+
+    /// Refuses, before anything is done, a hook that somebody else holds.
+    pub(super) fn prepare_programs(&self, steps: &[Step]) -> Result<()> {
+        let Some(programs) = &self.programs else { return Ok(()) };
+        for step in steps {
+            let Step::Attach(device, attachment) = step else { continue };
+            let Some(link) = self.links.get(device) else { continue };
+            let hooks = candidates(attachment.hook, link);
+            if let Some(program) = foreign_xdp(&programs.bpf, device, link)
+                && hooks.iter().all(|(hook, _)| *hook != Hook::Tcx)
+                && !hooks.is_empty()
+            {
+                bail!(
+                    "{device} has an XDP program of others (id {program}): `ip link set dev {device} xdp off` removes \
+                     it, or set hook = \"tcx\" for {device}"
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// The first hook that the device takes, and no other.
+    pub(super) fn attach(&mut self, device: &DeviceName, attachment: Attachment) -> Result<()> {
+        if let Some(programs) = &mut self.programs {
+            let link = self.links.get(device).with_context(|| format!("there is no interface {device}"))?;
+            let hooks = candidates(attachment.hook, link);
+            let runs = programs.attach_first(device, link, attachment, &hooks)?;
+            for hook in HOOKS {
+                if Some(hook) != runs {
+                    programs.bpf.detach(device, Some(hook))?;
+                }
+            }
+        }
+        self.record.interfaces.insert(device.clone(), attachment);
+        Ok(())
+    }
+
+    pub(super) fn detach(&mut self, device: &DeviceName) -> Result<()> {
+        if let Some(programs) = &mut self.programs {
+            programs.bpf.detach(device, None)?;
+            programs.reasons.remove(device);
+        }
+        self.record.interfaces.remove(device);
+        Ok(())
+    }
+
+    /// Lets XDP redirect to the interfaces of the plan that are found to take such frames, and to no other.
+    pub(super) fn prove_redirects(&mut self, plan: &Plan) -> Result<()> {
+        let Some(maps) = &mut self.tables.maps else { return Ok(()) };
+        let indices = plan.interfaces.keys().filter_map(|device| self.links.get(device)).map(|link| link.index);
+        let proved: Vec<u32> =
+            indices.filter(|index| xdp_features::takes_redirects(*index)).map(|index| index.0).collect();
+        let known: Vec<u32> = maps.redirects.keys().collect::<Result<_, _>>().context("cannot read the redirects")?;
+        for index in known.iter().filter(|index| !proved.contains(index)) {
+            maps.redirects.remove(*index).context("cannot withdraw a redirect")?;
+        }
+        for index in proved.iter().filter(|index| !known.contains(index)) {
+            maps.redirects.insert(*index, *index, None, 0).context("cannot allow a redirect")?;
+        }
+        self.redirects = proved.into_iter().map(IfIndex).collect();
+        Ok(())
+    }
+
+    /// What runs where.
+    pub fn hooks(&self) -> BTreeMap<DeviceName, HookReport> {
+        let links: &Links = &self.links;
+        let report = |device: &DeviceName| {
+            let link = links.get(device)?;
+            let programs = self.programs.as_ref()?;
+            let hook = programs.bpf.attached(device, link);
+            let mut why = programs.reasons.get(device).cloned().unwrap_or_else(|| "set to off".to_owned());
+            if hook == Some(Hook::Xdp) && !self.redirects.contains(&link.index) {
+                why +=
+                    "; takes no redirected frames, so the kernel forwards to it (a veth needs GRO on at its other end)";
+            }
+            Some((device.clone(), HookReport { hook, why, index: link.index }))
+        };
+        self.record.interfaces.keys().filter_map(report).collect()
+    }
+}
+
+impl Programs {
+    fn attach_first(
+        &mut self,
+        device: &DeviceName,
+        link: &Link,
+        attachment: Attachment,
+        hooks: &[(Hook, String)],
+    ) -> Result<Option<Hook>> {
+        let mut refusals = Vec::new();
+        for (hook, why) in hooks {
+            match self.bpf.attach(device, link, *hook, attachment.role) {
+                Ok(()) => {
+                    let mut why = why.clone();
+                    for refusal in refusals {
+                        why += &format!("; {refusal}");
+                    }
+                    self.reasons.insert(device.clone(), why);
+                    return Ok(Some(*hook));
+                }
+                Err(error) => refusals.push(format!("{error:#}")),
+            }
+        }
+        self.reasons.remove(device);
+        if hooks.is_empty() {
+            return Ok(None);
+        }
+        bail!("{}: set hook = \"tcx\" or \"off\" for {device}", refusals.join("; "))
+    }
+}
+
+/// The hooks to try in their order, each with the reason to take it.
+fn candidates(choice: HookChoice, link: &Link) -> Vec<(Hook, String)> {
+    let as_set = |hook| vec![(hook, "as set".to_owned())];
+    match (choice, link.kind.as_deref()) {
+        (HookChoice::Off, _) => Vec::new(),
+        (HookChoice::Xdp, _) => as_set(Hook::Xdp),
+        (HookChoice::XdpGeneric, _) => as_set(Hook::XdpGeneric),
+        (HookChoice::Tcx, _) => as_set(Hook::Tcx),
+        (HookChoice::Auto, None) => {
+            vec![(Hook::Xdp, "the driver has native XDP".to_owned()), (Hook::Tcx, "no native XDP here".to_owned())]
+        }
+        (HookChoice::Auto, Some("veth")) => {
+            vec![(Hook::Tcx, "native XDP on a veth would take segmentation offload from its other end".to_owned())]
+        }
+        (HookChoice::Auto, Some(kind)) => vec![(Hook::Tcx, format!("a {kind} device has no native XDP"))],
+    }
+}
+
+/// The program of others that holds the device's XDP hook.
+fn foreign_xdp(bpf: &Bpf, device: &DeviceName, link: &Link) -> Option<u32> {
+    let runs = link.xdp.driver.or(link.xdp.generic)?;
+    let ours = matches!(bpf.attached(device, link), Some(Hook::Xdp | Hook::XdpGeneric));
+    (!ours).then_some(runs)
+}
