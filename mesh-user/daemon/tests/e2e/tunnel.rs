@@ -1,6 +1,9 @@
 //! Connections through WireGuard tunnels: promises, death and rebirth of a daemon, reload, changes of the underlay.
 
-use std::time::{Duration, Instant};
+use std::{
+    net::IpAddr,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, ensure};
 use mesh_lab::{
@@ -49,6 +52,24 @@ fn a_triangle_of_equal_cidrs_keeps_its_promises() -> Result<()> {
     keep_all_promises(&network)
 }
 
+/// The names that the whole mesh uses, inside tunnels too.
+#[test]
+fn mesh_wide_prefixes_keep_their_promises() -> Result<()> {
+    let lab = Lab::new()?;
+    let mut network = wireguard_pair(&lab, &programs()?)?;
+    for (local, remote) in [(0, 1), (1, 0)] {
+        let (local, remote) = (&network.clusters[local], &network.clusters[remote]);
+        // The form that `direct` needs, which names the prefixes of both.
+        let configuration = local.site.configuration(&remote.site, Connection::Direct);
+        local.node.put_manifest(&format!("configuration-{}", remote.id()), &configuration)?;
+    }
+    network.start()?;
+    let direction = network.direction(0, 1, false)?;
+    let pod = "10.243.1.130".parse()?;
+    ensure!(direction.dial(pod)? == "10.102.1.130".parse::<IpAddr>()?, "{:?}", direction.there);
+    keep_all_promises(&network)
+}
+
 /// A killed daemon leaks nothing, although its gateway has a default route; what was under way goes on after its restart.
 #[test]
 fn a_killed_daemon_fails_closed_and_its_flows_continue() -> Result<()> {
@@ -93,6 +114,7 @@ fn a_reload_leaves_other_connections_alone() -> Result<()> {
         Stream::start(&from, &to, dial, 1_000)?
     };
     let untouched = network.clusters[0].node.status()?.connection("cl02")?.clone();
+    let sockets = sockets(&network, untouched.listen_port)?;
     network.connect(0, 2, Connection::Wireguard)?;
     network.wait_connected(PATIENCE)?;
     for manifest in ["gateway-cl03", "key-cl03", "configuration-cl03"] {
@@ -102,6 +124,7 @@ fn a_reload_leaves_other_connections_alone() -> Result<()> {
         Ok(network.clusters[0].node.status()?.connection("cl03").is_err().then_some(()))
     })?;
     let after = network.clusters[0].node.status()?.connection("cl02")?.clone();
+    ensure!(self::sockets(&network, after.listen_port)? == sockets, "the sockets were made anew");
     let tally = stream.stop()?;
     ensure!(tally.sent > 500 && tally.lost == 0 && tally.duplicates == 0, "{tally:?}\n{}", network.tails());
     ensure!((&untouched.listen_port, &untouched.endpoint) == (&after.listen_port, &after.endpoint), "{after:?}");
@@ -222,6 +245,22 @@ fn cleanup_leaves_the_gateway_as_it_was() -> Result<()> {
     let left: Vec<_> = std::fs::read_dir(pins).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
     ensure!(left.is_empty(), "{left:?} are still pinned");
     Ok(())
+}
+
+/// Inodes of the UDP sockets of the first gateway that listen on this port.
+fn sockets(network: &Network, port: Option<u16>) -> Result<Vec<String>> {
+    let port = format!(":{:04X}", port.context("no port")?);
+    let files = ["/proc/thread-self/net/udp", "/proc/thread-self/net/udp6"];
+    let table = network.clusters[0].gateway().enter(|| Ok(files.map(std::fs::read_to_string)))?;
+    let mut inodes = Vec::new();
+    for table in table {
+        let table = table?;
+        // proc(5): the local address is the second word, the inode the tenth.
+        let lines = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        inodes.extend(lines.filter(|words| words[1].ends_with(&port)).map(|words| words[9].to_owned()));
+    }
+    ensure!(!inodes.is_empty(), "nothing listens on {port}");
+    Ok(inodes)
 }
 
 /// Links, addresses, routes, rules and settings of the first gateway. The kernel's own IPv6 routes come when it likes.
