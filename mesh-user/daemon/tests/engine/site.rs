@@ -35,6 +35,8 @@ pub(crate) const HOST: [&str; 2] = ["10.243.1.1", "fd00:243::1"];
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Side {
     pub(crate) name: &'static str,
+    /// What the other end calls itself.
+    pub(crate) remote_real: [&'static str; 2],
     /// What this end calls the other.
     pub(crate) remote: [&'static str; 2],
     pub(crate) remote_host: [&'static str; 2],
@@ -44,6 +46,7 @@ pub(crate) struct Side {
 
 pub(crate) const A: Side = Side {
     name: "a",
+    remote_real: REAL,
     remote: ["10.81.0.0/16", "fd00:81::/32"],
     remote_host: ["10.81.1.1", "fd00:81::1"],
     underlay: "192.0.2.1",
@@ -51,6 +54,7 @@ pub(crate) const A: Side = Side {
 };
 pub(crate) const B: Side = Side {
     name: "b",
+    remote_real: REAL,
     remote: ["10.82.0.0/16", "fd00:82::/32"],
     remote_host: ["10.82.1.1", "fd00:82::1"],
     underlay: "192.0.2.2",
@@ -82,7 +86,7 @@ impl Side {
         let gso = GSO_MAX_SIZE.to_string();
         namespace.ip(&["link", "set", &device, "mtu", &MTU.to_string(), "gso_max_size", &gso, "up"])?;
         for ((host, remote), len) in HOST.iter().zip(self.remote).zip(["32", "128"]) {
-            namespace.ip(&["address", "replace", &format!("{host}/{len}"), "dev", "lo"])?;
+            namespace.ip(&["address", "replace", &format!("{host}/{len}"), "dev", "lo", "nodad"])?;
             namespace.ip(&["route", "replace", remote, "dev", &device, "src", host])?;
         }
         Ok(())
@@ -92,11 +96,11 @@ impl Side {
     pub(crate) fn tables(&self) -> Slots {
         let mut slots = Slots::default();
         let mut announced = BTreeMap::new();
-        for (at, (real, remote)) in REAL.iter().zip(self.remote).enumerate() {
-            let (real, remote): (IpNet, IpNet) = (real.parse().unwrap(), remote.parse().unwrap());
+        for (at, (local, (real, remote))) in REAL.iter().zip(self.remote_real.iter().zip(self.remote)).enumerate() {
+            let [local, real, remote]: [IpNet; 3] = [local, real, &remote].map(|prefix| prefix.parse().unwrap());
             let remap = RemapId(at as u16 + 1);
             slots.set_remap(remap, Remap { connection: CONNECTION.0, ..Remap::default() });
-            slots.set(real, TableEntry { to: real, remap: RemapId(0), role: Role::LOCAL }).unwrap();
+            slots.set(local, TableEntry { to: local, remap: RemapId(0), role: Role::LOCAL }).unwrap();
             slots.set(remote, TableEntry { to: real, remap, role: Role::TUNNEL }).unwrap();
             announced.insert(real, TableEntry { to: remote, remap, role: Role::TUNNEL });
         }
@@ -127,13 +131,20 @@ impl Site {
         endpoints: Vec<SocketAddr>,
     ) -> Result<Site> {
         let (shards, events) = Shards::start(side.secret())?;
+        shards.apply(Command::SetTables(Arc::new(side.tables())))?;
+        let site = Site { side, namespace: namespace.clone(), shards, events, peer };
+        site.open(peer, endpoints)?;
+        Ok(site)
+    }
+
+    /// Gives the shard its device, sockets and peer.
+    pub(crate) fn open(&self, peer: PublicKey, endpoints: Vec<SocketAddr>) -> Result<()> {
+        let Site { side, namespace, shards, .. } = self;
         let (tun, sockets) = namespace.enter(|| Ok((Tun::open(&side.device())?, UdpSockets::bind(side.port)?)))?;
         side.route(namespace)?;
-        shards.apply(Command::SetTables(Arc::new(side.tables())))?;
         shards.apply(Command::AddTunnel { device: side.device(), mtu: MTU, tun, sockets })?;
         let config = Peer { connection: CONNECTION, endpoints, keepalive_seconds: None, announced: BTreeMap::new() };
-        shards.apply(Command::AddPeer(side.device(), peer, config))?;
-        Ok(Site { side, namespace: namespace.clone(), shards, events, peer })
+        shards.apply(Command::AddPeer(side.device(), peer, config))
     }
 
     pub(crate) fn peer(&self) -> PeerStatistics {
