@@ -140,13 +140,10 @@ impl Naming<'_> {
         let mut kept = BTreeMap::new();
         for real in configuration.real.iter() {
             let Some(presented) = share.presented.get(real) else { continue };
-            match self.blocks.claim(*presented, configuration.remote.as_str()) {
-                Ok(()) => _ = kept.insert(*real, *presented),
-                Err(refusal) => {
-                    self.refused(configuration, "spec.remote.cidr", &refusal);
-                    kept.insert(*real, *presented);
-                }
+            if let Err(refusal) = self.blocks.claim(*presented, configuration.remote.as_str()) {
+                self.refused(configuration, "spec.remote.cidr", &refusal);
             }
+            kept.insert(*real, *presented);
         }
         kept
     }

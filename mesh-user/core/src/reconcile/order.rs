@@ -132,10 +132,11 @@ impl<'a> Change<'a> {
             if !self.new.tunnels.iter().any(wanted) {
                 continue;
             }
-            match self.new.tunnels.contains_key(device) {
-                true => steps.push(Step::SetListenPort(device.clone(), 0)),
-                false => steps.push(Step::RemoveTunnel(device.clone())),
-            }
+            steps.push(if self.new.tunnels.contains_key(device) {
+                Step::SetListenPort(device.clone(), 0)
+            } else {
+                Step::RemoveTunnel(device.clone())
+            });
         }
     }
 

@@ -1,7 +1,9 @@
 //! What a step does to the world, as far as it can be told without the kernel.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::{Observed, Step};
-use crate::plan::{Plan, Route, RouteTarget};
+use crate::plan::{DeviceName, Plan, RouteTarget, Tunnel};
 
 impl From<&Plan> for Observed {
     /// The world in which the plan is in force.
@@ -25,6 +27,24 @@ impl Observed {
     /// Takes note of a step that was applied.
     pub fn record(&mut self, step: &Step) {
         match step.clone() {
+            Step::CreateTunnel(device, tunnel) => {
+                let bare = Tunnel { addresses: BTreeSet::new(), peers: BTreeMap::new(), ..tunnel };
+                self.tunnels.insert(device, bare);
+            }
+            Step::RemoveTunnel(device) => self.remove_tunnel(&device),
+            Step::SetMtu(device, mtu) => self.change(&device, |tunnel| tunnel.mtu = mtu),
+            Step::SetListenPort(device, port) => self.change(&device, |tunnel| tunnel.listen_port = port),
+            Step::AddTunnelAddress(device, net) => self.change(&device, |tunnel| _ = tunnel.addresses.insert(net)),
+            Step::RemoveTunnelAddress(device, net) => self.change(&device, |tunnel| _ = tunnel.addresses.remove(&net)),
+            Step::AddPeer(device, key, peer) | Step::UpdatePeer(device, key, peer) => {
+                self.change(&device, |tunnel| _ = tunnel.peers.insert(key, peer));
+            }
+            Step::SetEndpoints(device, key, endpoints) => self.change(&device, |tunnel| {
+                if let Some(peer) = tunnel.peers.get_mut(&key) {
+                    peer.endpoints = endpoints;
+                }
+            }),
+            Step::RemovePeer(device, key) => self.change(&device, |tunnel| _ = tunnel.peers.remove(&key)),
             Step::SetNode(node) => self.node = node,
             Step::AddAddress(address) => _ = self.addresses.insert(address),
             Step::RemoveAddress(address) => _ = self.addresses.remove(&address),
@@ -46,42 +66,16 @@ impl Observed {
             Step::AddConnection(id, connection) => _ = self.connections.insert(id, connection),
             Step::RemoveConnection(id) => _ = self.connections.remove(&id),
             Step::AwaitShards => {}
-            tunnel => self.record_tunnel(tunnel),
         }
     }
 
-    fn record_tunnel(&mut self, step: Step) {
-        match step {
-            Step::CreateTunnel(device, mut tunnel) => {
-                tunnel.addresses.clear();
-                tunnel.peers.clear();
-                self.tunnels.insert(device, tunnel);
-            }
-            Step::RemoveTunnel(device) => {
-                self.tunnels.remove(&device);
-                // The kernel removes the routes of a device that goes.
-                let by =
-                    |route: &Route| matches!(&route.target, RouteTarget::Device { device: by, .. } if *by == device);
-                self.routes.retain(|route| !by(route));
-            }
-            Step::SetMtu(device, mtu) => self.change(&device, |tunnel| tunnel.mtu = mtu),
-            Step::SetListenPort(device, port) => self.change(&device, |tunnel| tunnel.listen_port = port),
-            Step::AddTunnelAddress(device, net) => self.change(&device, |tunnel| _ = tunnel.addresses.insert(net)),
-            Step::RemoveTunnelAddress(device, net) => self.change(&device, |tunnel| _ = tunnel.addresses.remove(&net)),
-            Step::AddPeer(device, key, peer) | Step::UpdatePeer(device, key, peer) => {
-                self.change(&device, |tunnel| _ = tunnel.peers.insert(key, peer));
-            }
-            Step::RemovePeer(device, key) => self.change(&device, |tunnel| _ = tunnel.peers.remove(&key)),
-            Step::SetEndpoints(device, key, endpoints) => self.change(&device, |tunnel| {
-                if let Some(peer) = tunnel.peers.get_mut(&key) {
-                    peer.endpoints = endpoints;
-                }
-            }),
-            _ => unreachable!("`record` deals with what concerns no tunnel"),
-        }
+    /// The kernel removes the routes of a device that goes.
+    fn remove_tunnel(&mut self, gone: &DeviceName) {
+        self.tunnels.remove(gone);
+        self.routes.retain(|route| !matches!(&route.target, RouteTarget::Device { device, .. } if device == gone));
     }
 
-    fn change(&mut self, device: &crate::plan::DeviceName, change: impl FnOnce(&mut crate::plan::Tunnel)) {
+    fn change(&mut self, device: &DeviceName, change: impl FnOnce(&mut Tunnel)) {
         if let Some(tunnel) = self.tunnels.get_mut(device) {
             change(tunnel);
         }
