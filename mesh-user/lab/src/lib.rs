@@ -5,12 +5,12 @@
 //! the next [`Lab`] if its maker was killed. Nothing here judges packets or knows how the daemon works inside.
 
 pub mod demo;
-pub mod foreign;
 pub mod interrupt;
 mod lab;
 pub mod link;
 mod namespace;
 pub mod node;
+pub mod pass_xdp;
 pub mod process;
 pub mod snapshot;
 pub mod sniff;

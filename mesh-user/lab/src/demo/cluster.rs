@@ -1,6 +1,12 @@
 //! A cluster of the demo: a gateway that runs the real `meshd`, and two hosts with pods.
 
-use std::{fs, os::unix::fs::PermissionsExt, process::Command, time::Duration};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    process::Command,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use anyhow::{Context, Result};
 
@@ -9,6 +15,7 @@ use crate::{
     Lab, Namespace,
     link::{self, Port},
     node::{Node, Programs},
+    pass_xdp::PassXdp,
     process,
     traffic::{self, End},
 };
@@ -20,6 +27,7 @@ pub struct Cluster {
     /// Namespaces with pods.
     pub hosts: [Namespace; 2],
     public_key: String,
+    far_programs: Mutex<Vec<PassXdp>>,
 }
 
 /// What packets look like on the cables of a scene.
@@ -32,10 +40,15 @@ pub enum Cables {
 }
 
 impl Cables {
-    fn apply(self, ends: [Port; 2]) -> Result<()> {
+    /// `near` is the gateway's end.
+    fn apply(self, near: Port, far: Port) -> Result<Option<PassXdp>> {
         match self {
-            Cables::Virtual => Ok(()),
-            Cables::Real => ends.into_iter().try_for_each(link::as_on_a_wire),
+            Cables::Virtual => Ok(None),
+            Cables::Real => {
+                [near, far].into_iter().try_for_each(link::as_on_a_wire)?;
+                // A veth delivers what XDP_TX sends back only to an end with a program of its own, a wire to any.
+                PassXdp::attach(far).map(Some)
+            }
         }
     }
 }
@@ -46,11 +59,12 @@ impl Cluster {
         let id = site.id.clone();
         let gateway = lab.namespace(&format!("{id}-gw"))?;
         let hosts = [lab.namespace(&format!("{id}-a"))?, lab.namespace(&format!("{id}-b"))?];
+        let mut far_programs = Vec::new();
         for (host, (number, device)) in hosts.iter().zip([(1, "pods1"), (2, "pods2")]) {
             let (inner, outer) = (Port::new(host, "eth0"), Port::new(&gateway, device));
             link::veth(inner, outer)?;
             connect_host(inner, outer, number, &site)?;
-            cables.apply([inner, outer])?;
+            far_programs.extend(cables.apply(outer, inner)?);
         }
         // A gateway is a router; what else it takes is up to the daemon.
         gateway.sysctl("net/ipv4/ip_forward", "1")?;
@@ -58,7 +72,7 @@ impl Cluster {
         let node = Node::new(lab, &format!("{id}-gw"), &gateway, programs)?;
         node.configure(&site.settings())?;
         let public_key = make_key(&node)?;
-        Ok(Cluster { site, node, hosts, public_key })
+        Ok(Cluster { site, node, hosts, public_key, far_programs: Mutex::new(far_programs) })
     }
 
     /// Plugs `und0` of the gateway into a switch. Whatever the gateway has no route for leaves through it.
@@ -68,7 +82,8 @@ impl Cluster {
         for end in [underlay, port] {
             link::mtu(end, mtu)?;
         }
-        cables.apply([underlay, port])?;
+        let program = cables.apply(underlay, port)?;
+        self.far_programs.lock().unwrap_or_else(PoisonError::into_inner).extend(program);
         link::address(underlay, &[&format!("{}/24", self.site.underlay)])?;
         if let Some(v6) = self.site.underlay_v6 {
             link::address(underlay, &[&format!("{v6}/64")])?;

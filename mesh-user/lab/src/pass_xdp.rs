@@ -1,4 +1,5 @@
-//! An XDP program of somebody else on an interface: it passes everything and is in the way.
+//! An XDP program that passes everything: at the far end of a veth that sends by `XDP_TX`, or of somebody else and in the
+//! way of ours.
 
 use std::{
     ffi::CString,
@@ -12,7 +13,7 @@ use crate::link::Port;
 
 /// Stays attached until it is dropped.
 #[derive(Debug)]
-pub struct ForeignXdp {
+pub struct PassXdp {
     _bpf_link: OwnedFd,
 }
 
@@ -43,8 +44,8 @@ struct Attach {
     flags: u32,
 }
 
-impl ForeignXdp {
-    pub fn attach(port: Port) -> Result<ForeignXdp> {
+impl PassXdp {
+    pub fn attach(port: Port) -> Result<PassXdp> {
         port.namespace.enter(|| {
             let name = CString::new(port.device)?;
             // SAFETY: the name is NUL-terminated and outlives the call.
@@ -59,7 +60,7 @@ impl ForeignXdp {
             let program = bpf(PROG_LOAD, &load).context("cannot load a program")?;
             let attach = Attach { program: program.as_raw_fd(), interface, kind: ATTACH_XDP, flags: 0 };
             let bpf_link = bpf(LINK_CREATE, &attach).with_context(|| format!("cannot attach to {}", port.device))?;
-            Ok(ForeignXdp { _bpf_link: bpf_link })
+            Ok(PassXdp { _bpf_link: bpf_link })
         })
     }
 }
@@ -87,7 +88,7 @@ mod tests {
         let port = Port::new(&a, "eth0");
         link::veth(port, Port::new(&b, "eth0")).unwrap();
         let shown = || a.ip(&["link", "show", "dev", "eth0"]).unwrap();
-        let foreign = ForeignXdp::attach(port).unwrap();
+        let foreign = PassXdp::attach(port).unwrap();
         assert!(shown().contains("prog/xdp"), "{}", shown());
         drop(foreign);
         assert!(!shown().contains("prog/xdp"), "{}", shown());
