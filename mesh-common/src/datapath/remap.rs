@@ -95,14 +95,15 @@ impl Ruling {
 
 /// Everything that [`Job::apply`] will write. All of it was found to lie in the frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C, align(8))]
 pub struct Rewrite<const N: usize> {
-    /// The remap of the remote's prefix.
-    pub remap: RemapId,
-    /// The addresses that it leaves with.
+    /// The addresses that it leaves with. They come first: aligned, they move as words.
     pub src: [u8; N],
     pub dst: [u8; N],
     /// What the destination of the packet becomes that an ICMP error quotes.
     quoted: [u8; N],
+    /// The remap of the remote's prefix.
+    pub remap: RemapId,
     /// Our own side leaves with its mesh-wide address.
     presented: bool,
     body: PackedBody,
