@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Duration,
 };
@@ -26,6 +26,7 @@ const THEIRS: [&str; 2] = ["10.9.1.1", "fd00:9::1"];
 /// Where `cargo xtask setup` put it, or on the path.
 fn program() -> PathBuf {
     let tools = std::env::var_os("MESH_TOOLS").map(PathBuf::from);
+    let tools = tools.or_else(|| Some(Path::new(env!("CARGO_TARGET_TMPDIR")).parent()?.join("tools")));
     let found = tools.map(|tools| tools.join("bin/wireguard-go")).filter(|program| program.exists());
     found.unwrap_or_else(|| "wireguard-go".into())
 }

@@ -1,4 +1,5 @@
 //! Shards with real TUN devices in namespaces carry real traffic, among themselves and with wireguard-go.
+#![expect(clippy::unwrap_used, reason = "what a test cannot do ends it")]
 
 mod datagrams;
 mod faults;
