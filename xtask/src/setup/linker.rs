@@ -5,21 +5,22 @@ use std::{env, fs, os::unix::fs::symlink, path::Path, process::Command};
 use anyhow::{Context, Result};
 
 use super::{rustc::Rustc, step};
-use crate::{bpf_build::Tools, process};
+use crate::process;
 
 /// The release that knows the LLVM of the pinned rustc.
 pub(crate) const VERSION: &str = "0.13.0";
 
-pub(crate) fn install(tools: &Tools, rustc: &Rustc) -> Result<()> {
+/// `folder` is the tools folder by its real path: it becomes part of the linker.
+pub(crate) fn install(folder: &Path, rustc: &Rustc) -> Result<()> {
     step(&format!("bpf-linker {VERSION} with the LLVM {} of rustc, about a minute", rustc.llvm), || {
-        let llvm = tools.dir().join("llvm");
+        let llvm = folder.join("llvm");
         link_llvm(&llvm.join("lib"), &rustc.llvm_library()?)?;
         let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         cargo
             .args(["install", "bpf-linker", "--version", VERSION, "--locked", "--force", "--no-default-features"])
             .args(["--features", &format!("llvm-{}", rustc.llvm)])
             .arg("--root")
-            .arg(tools.dir())
+            .arg(folder)
             .env("LLVM_PREFIX", &llvm)
             .env("CARGO_PROFILE_RELEASE_DEBUG", "0");
         process::run(&mut cargo)

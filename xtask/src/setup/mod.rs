@@ -64,22 +64,25 @@ pub(crate) fn ensure(place: &Place, purpose: Purpose) -> Result<()> {
 /// What BPF programs are built with.
 fn toolchain(tools: &Tools, rustc: &Rustc) -> Result<()> {
     let stamp = tools.dir().join("toolchain.stamp");
-    // The linker finds its LLVM by absolute path, so a tools folder that was moved or copied is done anew.
-    let wanted = format!("{}\n{}\n{}\n", rustc.release_line, linker::VERSION, tools.dir().display());
+    // The linker finds its LLVM by absolute path, so a tools folder that was moved or copied is done anew; one that is
+    // reached by a link from several checkouts is the same for all.
+    let folder = fs::canonicalize(tools.dir()).with_context(|| format!("resolve {}", tools.dir().display()))?;
+    let wanted = format!("{}\n{}\n{}\n", rustc.release_line, linker::VERSION, folder.display());
     let there = rust_src::is_there(tools, rustc) && tools.linker().exists();
     if there && fs::read_to_string(&stamp).is_ok_and(|done| done == wanted) {
         return Ok(());
     }
     rust_src::ensure(tools, rustc)?;
-    linker::install(tools, rustc)?;
+    linker::install(&folder, rustc)?;
     fs::write(&stamp, wanted).with_context(|| format!("write {}", stamp.display()))
 }
 
-/// Says what is done and how long it took: a step of a setup may take a minute.
+/// Says what is done and how long it took: a step of a setup may take a minute. To stderr, for the verb may write something
+/// that is read by a program.
 fn step<T>(what: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
-    println!("setup: {what} ...");
+    eprintln!("setup: {what} ...");
     let begin = Instant::now();
     let result = work().with_context(|| format!("setup: {what}"))?;
-    println!("setup: {what}: done in {:.1} s", begin.elapsed().as_secs_f32());
+    eprintln!("setup: {what}: done in {:.1} s", begin.elapsed().as_secs_f32());
     Ok(result)
 }

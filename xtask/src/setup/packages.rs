@@ -59,7 +59,7 @@ pub(crate) fn is_root() -> Result<bool> {
 fn install(packages: &[&str]) -> Result<()> {
     // A third party's source that does not answer is no reason to stop: the packages are Debian's.
     if let Err(error) = process::output(Command::new("apt-get").args(["-qq", "update"])) {
-        println!("setup: apt-get update: {error:#}");
+        eprintln!("setup: apt-get update: {error:#}");
     }
     let _policy = StartNothing::begin()?;
     let mut command = Command::new("apt-get");

@@ -25,7 +25,7 @@ pub(crate) fn ensure(tools: &Tools, rustc: &Rustc) -> Result<()> {
         if added && bpf_build::sysroot_has_sources(&rustc.sysroot) {
             return Ok(());
         }
-        println!("setup: rustup cannot add it here");
+        eprintln!("setup: rustup cannot add it here");
     }
     step(&format!("the sources of core {} from Debian's rust-src, 45 MB", rustc.release), || from_debian(tools, rustc))
         .with_context(|| format!("rustc {} has no sources of core; try: rustup component add rust-src", rustc.release))

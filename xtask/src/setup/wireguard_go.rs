@@ -25,7 +25,7 @@ fn from_debian(tools: &Tools) -> Result<()> {
         let program = folder.join("usr/bin/wireguard-go");
         // A build of a newer suite may want a newer libc than this machine has.
         if process::succeeds_within(Command::new(&program).arg("--version"), Duration::from_secs(5))? {
-            println!("setup: wireguard-go {version}");
+            eprintln!("setup: wireguard-go {version}");
             let bin = tools.dir().join("bin");
             fs::create_dir_all(&bin).with_context(|| format!("make {}", bin.display()))?;
             fs::rename(&program, bin.join("wireguard-go")).context("move wireguard-go to its place")?;
