@@ -7,19 +7,26 @@ use std::{
     io,
     os::fd::{AsRawFd, FromRawFd, OwnedFd},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::JoinHandle,
+    time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
-use crate::{Namespace, link::Port};
+use crate::{Namespace, interrupt, link::Port};
+
+/// A full queue of small packets, on a slow processor.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Counts until it is dropped.
 #[derive(Debug)]
 pub struct Sniffer {
+    socket: Arc<OwnedFd>,
+    /// Packets that the kernel has put into the socket's queue, as far as it was asked.
+    queued: Mutex<u64>,
     shared: Arc<Shared>,
     thread: Option<JoinHandle<Result<()>>>,
 }
@@ -47,21 +54,37 @@ impl Sniffer {
         device: Option<&str>,
         predicate: impl Fn(&[u8]) -> bool + Send + 'static,
     ) -> Result<Sniffer> {
-        let socket = namespace.enter(|| open(device))?;
+        let socket = Arc::new(namespace.enter(|| open(device))?);
         let shared = Arc::new(Shared::default());
-        let counts = shared.clone();
-        let thread = std::thread::spawn(move || listen(&socket, &counts, predicate));
-        Ok(Sniffer { shared, thread: Some(thread) })
+        let (ear, counts) = (Arc::clone(&socket), Arc::clone(&shared));
+        let thread = std::thread::spawn(move || listen(&ear, &counts, predicate));
+        Ok(Sniffer { socket, queued: Mutex::new(0), shared, thread: Some(thread) })
     }
 
-    /// Packets that satisfied the predicate.
-    pub fn matched(&self) -> u64 {
-        self.shared.matched.load(Ordering::Acquire)
+    /// Packets that satisfied the predicate, of all that passed before the question.
+    pub fn matched(&self) -> Result<u64> {
+        self.catch_up()?;
+        Ok(self.shared.matched.load(Ordering::Acquire))
     }
 
-    /// All packets.
-    pub fn seen(&self) -> u64 {
-        self.shared.seen.load(Ordering::Acquire)
+    /// All packets that passed before the question.
+    pub fn seen(&self) -> Result<u64> {
+        self.catch_up()?;
+        Ok(self.shared.seen.load(Ordering::Acquire))
+    }
+
+    /// Waits until every packet that is in the queue now was counted: the thread that counts may not have had its turn.
+    fn catch_up(&self) -> Result<()> {
+        let target = {
+            let mut queued = self.queued.lock().unwrap_or_else(PoisonError::into_inner);
+            let (packets, drops) = take_statistics(&self.socket)?;
+            ensure!(drops == 0, "{drops} packets were too fast to be counted");
+            *queued += u64::from(packets);
+            *queued
+        };
+        interrupt::wait_for("packets to be counted", PATIENCE, Duration::from_millis(1), || {
+            Ok((self.shared.seen.load(Ordering::Acquire) >= target).then_some(()))
+        })
     }
 }
 
@@ -100,7 +123,9 @@ pub fn is_fragment(packet: &[u8]) -> bool {
 }
 
 pub fn contains(packet: &[u8], needle: &[u8]) -> bool {
-    packet.windows(needle.len()).any(|window| window == needle)
+    // SAFETY: both slices are alive and as long as they say. In a debug build a search in Rust is too slow for a full link.
+    let found = unsafe { libc::memmem(packet.as_ptr().cast(), packet.len(), needle.as_ptr().cast(), needle.len()) };
+    !found.is_null()
 }
 
 fn open(device: Option<&str>) -> Result<OwnedFd> {
@@ -126,11 +151,25 @@ fn open(device: Option<&str>) -> Result<OwnedFd> {
     if unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), length) } != 0 {
         return Err(io::Error::last_os_error()).context("cannot bind a packet socket");
     }
-    // A burst must not be lost: this is what the kernel grants root at most.
-    crate::traffic::option(&socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, 32 << 20)?;
+    // A burst must not be lost.
+    crate::traffic::option(&socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, 128 << 20)?;
     let patience = libc::timeval { tv_sec: 0, tv_usec: 20_000 };
     crate::traffic::option(&socket, libc::SOL_SOCKET, libc::SO_RCVTIMEO, patience)?;
     Ok(socket)
+}
+
+/// Packets that were queued and packets that found no room in the queue, since the last call: packet(7).
+fn take_statistics(socket: &OwnedFd) -> Result<(u32, u32)> {
+    let mut statistics = libc::tpacket_stats { tp_packets: 0, tp_drops: 0 };
+    let mut length = size_of::<libc::tpacket_stats>() as libc::socklen_t;
+    let (fd, option) = (socket.as_raw_fd(), libc::PACKET_STATISTICS);
+    // SAFETY: value and length outlive the call and the length is that of the value.
+    let done = unsafe { libc::getsockopt(fd, libc::SOL_PACKET, option, (&raw mut statistics).cast(), &raw mut length) };
+    if done != 0 {
+        return Err(io::Error::last_os_error()).context("cannot read the statistics of a packet socket");
+    }
+    // The kernel's number of packets includes those that it dropped.
+    Ok((statistics.tp_packets - statistics.tp_drops, statistics.tp_drops))
 }
 
 fn index_of(device: &str) -> Result<i32> {
@@ -149,10 +188,11 @@ fn listen(socket: &OwnedFd, shared: &Shared, predicate: impl Fn(&[u8]) -> bool) 
         // SAFETY: the buffer is writable for its whole length during the call.
         let length = unsafe { libc::recv(socket.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), 0) };
         if let Ok(length) = usize::try_from(length) {
-            shared.seen.fetch_add(1, Ordering::Release);
             if predicate(&buffer[..length]) {
                 shared.matched.fetch_add(1, Ordering::Release);
             }
+            // Last, since who waits for this reads the other.
+            shared.seen.fetch_add(1, Ordering::Release);
         } else {
             let error = io::Error::last_os_error();
             // The device going down is told once and does not end the socket.

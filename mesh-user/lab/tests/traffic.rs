@@ -64,7 +64,7 @@ fn the_path_speaks() {
     assert_eq!((expired.icmp_type, expired.offender), (11, Some([192, 0, 2, 1].into())));
     let fragments = Sniffer::on(Port::new(host_b, "eth0"), sniff::is_fragment).unwrap();
     echo::udp(a, b, b.address, &[MTU - 28], Fragmentation::Forbidden, 1).unwrap();
-    assert_eq!(fragments.matched(), 0);
+    assert_eq!(fragments.matched().unwrap(), 0);
     let big = path::probe_mtu(a, b.address, MTU - 27).unwrap();
     assert_eq!((big.error.errno, big.error.local), (libc_emsgsize(), false));
     assert_eq!((big.error.mtu, big.path_mtu), (MTU as u32, MTU as u32));
@@ -74,7 +74,7 @@ fn the_path_speaks() {
     let (source, to) = ("203.0.113.9:9".parse().unwrap(), "198.51.100.2:9".parse().unwrap());
     spoof::udp(&a.namespace, source, to, b"spoofed", 5).unwrap();
     mesh_lab::interrupt::wait_for("packets to be seen", PATIENCE, Duration::from_millis(5), || {
-        Ok((at_router.matched() == 5 && fragments.matched() >= 2).then_some(()))
+        Ok((at_router.matched()? == 5 && fragments.matched()? >= 2).then_some(()))
     })
     .unwrap();
 }

@@ -62,7 +62,8 @@ fn a_plain_remote_sees_real_addresses() -> Result<()> {
     let seen = echo::tcp(&pod, &there, dial, 500_000, 1)?;
     ensure!(seen == pod.address, "the remote saw {seen}, not the pod's own {}", pod.address);
     echo::udp(&pod, &there, dial, &[1, 1_312], Fragmentation::Forbidden, 2)?;
-    ensure!(inside.matched() > 6, "only {} of {} packets have real addresses", inside.matched(), inside.seen());
+    let (matched, seen) = (inside.matched()?, inside.seen()?);
+    ensure!(matched > 6, "only {matched} of {seen} packets have real addresses");
     cluster.node.wait_connected("cl02", PATIENCE)
 }
 

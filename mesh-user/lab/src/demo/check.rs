@@ -96,7 +96,8 @@ pub fn mtu_fits(direction: &Direction, random: &mut u64) -> Result<String> {
     let fragments = at_destination(&to, &from, direction)?;
     let length = direction.mtu() - direction.headers();
     echo::udp(&from, &to, dial, &[length], Fragmentation::Forbidden, *random)?;
-    ensure!(fragments.matched() == 0, "{} fragments arrived", fragments.matched());
+    let arrived = fragments.matched()?;
+    ensure!(arrived == 0, "{arrived} fragments arrived");
     Ok(format!("{length} bytes in one piece, DF set"))
 }
 
@@ -130,7 +131,7 @@ pub fn fragments(direction: &Direction, random: &mut u64) -> Result<String> {
     }
     echo::udp(&from, &to, dial, &[length, 4_000], Fragmentation::Allowed, *random)?;
     let arrived = interrupt::wait_for("fragments", Duration::from_secs(2), Duration::from_millis(5), || {
-        Ok(Some(fragments.matched()).filter(|matched| *matched >= 2))
+        Ok(Some(fragments.matched()?).filter(|matched| *matched >= 2))
     })?;
     Ok(format!("{length} and 4000 bytes arrived in {arrived} fragments"))
 }
@@ -151,10 +152,11 @@ fn encrypted(direction: &Direction, random: &mut u64) -> Result<String> {
     let leaves = on_tunnel(direction.to, direction.from, seen, to.address)?;
     exchange_mark(&from, &to, dial)?;
     interrupt::wait_for("the datagram in both tunnels", Duration::from_secs(2), Duration::from_millis(5), || {
-        Ok((enters.matched() > 0 && leaves.matched() > 0).then_some(()))
+        Ok((enters.matched()? > 0 && leaves.matched()? > 0).then_some(()))
     })?;
-    ensure!(plain.seen() > 0, "nothing was seen on the underlay");
-    ensure!(plain.matched() == 0, "{} packets on the underlay show what is inside", plain.matched());
+    ensure!(plain.seen()? > 0, "nothing was seen on the underlay");
+    let shown = plain.matched()?;
+    ensure!(shown == 0, "{shown} packets on the underlay show what is inside");
     Ok(format!("{} -> {dial} enters, {seen} -> {} leaves; nothing of it on the underlay", from.address, to.address))
 }
 
@@ -179,13 +181,10 @@ fn presented_on_the_wire(direction: &Direction, random: &mut u64) -> Result<Stri
     let marked = Sniffer::on(port, |packet| sniff::contains(packet, MARK))?;
     exchange_mark(&from, &to, dial)?;
     interrupt::wait_for("the datagram on the underlay", Duration::from_secs(2), Duration::from_millis(5), || {
-        Ok((right.matched() >= 2).then_some(()))
+        Ok((right.matched()? >= 2).then_some(()))
     })?;
-    ensure!(
-        marked.matched() == right.matched(),
-        "{} packets carried other addresses",
-        marked.matched() - right.matched()
-    );
+    let wrong = marked.matched()?.saturating_sub(right.matched()?);
+    ensure!(wrong == 0, "{wrong} packets carried other addresses");
     Ok(format!("{seen} -> {dial} on the underlay, {} -> {} at the ends", from.address, to.address))
 }
 
@@ -203,7 +202,8 @@ pub fn spoofed(direction: &Direction, random: &mut u64) -> Result<String> {
             let now = direction.from.node.status()?.dropped("spoofed-source");
             Ok(Some(now - before).filter(|count| *count >= COUNT as u64))
         })?;
-    ensure!(arrived.matched() == 0, "{} of {COUNT} packets from {liar} arrived", arrived.matched());
+    let arrived = arrived.matched()?;
+    ensure!(arrived == 0, "{arrived} of {COUNT} packets from {liar} arrived");
     Ok(format!("{COUNT} packets from {liar}: none arrived, {counted} counted as spoofed-source"))
 }
 
