@@ -7,6 +7,8 @@
 pub mod coalesce;
 mod device;
 pub mod ecn;
+#[cfg(test)]
+mod exchange;
 mod flow;
 mod peer;
 #[cfg(test)]

@@ -1,0 +1,337 @@
+//! Two devices and the wire between them, without I/O: sessions, roaming, strangers, and bytes that mean nothing.
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use mesh_common::{datapath::DropReason, ids::ConnectionId};
+use proptest::{collection::vec, prelude::*};
+
+use super::{Device, DeviceError, MESSAGE_ROOM, Opened, Sealed, StaticSecret};
+use crate::plan::{Peer, PublicKey};
+
+const ROOM: usize = 2_048 + MESSAGE_ROOM;
+const A: &str = "192.0.2.1:1001";
+const B: &str = "192.0.2.2:1002";
+
+/// A device at an address, and what it decrypted.
+struct Node {
+    device: Device,
+    address: SocketAddr,
+    received: Vec<Vec<u8>>,
+    refused: Vec<DropReason>,
+}
+
+/// A datagram under way.
+struct Datagram {
+    from: SocketAddr,
+    to: SocketAddr,
+    bytes: Vec<u8>,
+}
+
+fn secret(number: u8) -> StaticSecret {
+    StaticSecret::from_bytes([number; 32])
+}
+
+fn key(number: u8) -> PublicKey {
+    secret(number).public_key()
+}
+
+fn peer(connection: u16, endpoints: &[&str]) -> Peer {
+    Peer {
+        connection: ConnectionId(connection),
+        endpoints: endpoints.iter().map(|endpoint| endpoint.parse().unwrap()).collect(),
+        keepalive_seconds: None,
+        announced: BTreeMap::new(),
+    }
+}
+
+/// An IPv4 packet of `len` bytes that WireGuard takes for one.
+fn packet(len: usize, content: u8) -> Vec<u8> {
+    let mut packet = vec![content; len.max(20)];
+    packet[0] = 0x45;
+    let len = packet.len() as u16;
+    packet[2..4].copy_from_slice(&len.to_be_bytes());
+    packet
+}
+
+impl Node {
+    fn new(number: u8, address: &str) -> Node {
+        let device = Device::new(secret(number));
+        Node { device, address: address.parse().unwrap(), received: Vec::new(), refused: Vec::new() }
+    }
+
+    fn send(&mut self, now: Instant, connection: u16, packet: &[u8]) -> Vec<Datagram> {
+        let peer = self.device.peer_of(ConnectionId(connection)).unwrap();
+        let mut out = vec![0; ROOM];
+        match self.device.seal(now, peer, packet, &mut out) {
+            Ok(Sealed::Data(len) | Sealed::Handshake(len)) => {
+                let to = self.device.path(peer).unwrap().to;
+                vec![Datagram { from: self.address, to, bytes: out[..len].to_vec() }]
+            }
+            Ok(Sealed::Waiting) => Vec::new(),
+            Err(reason) => {
+                self.refused.push(reason);
+                Vec::new()
+            }
+        }
+    }
+
+    fn hear(&mut self, now: Instant, datagram: &Datagram) -> Vec<Datagram> {
+        let mut out = vec![0; datagram.bytes.len() + ROOM];
+        let opened = self.device.open(now, datagram.from, Some(self.address.ip()), &datagram.bytes, &mut out);
+        let mut answers = Vec::new();
+        let mut answer = |bytes: &[u8]| {
+            answers.push(Datagram { from: self.address, to: datagram.from, bytes: bytes.to_vec() });
+        };
+        let peer = match opened {
+            Opened::Packet { peer, len } => {
+                self.received.push(out[..len].to_vec());
+                peer
+            }
+            Opened::Empty { peer } => peer,
+            Opened::Reply { peer, len } => {
+                answer(&out[..len]);
+                peer
+            }
+            Opened::Cookie { len } => {
+                answer(&out[..len]);
+                return answers;
+            }
+            Opened::Refused(reason) => {
+                self.refused.push(reason);
+                return answers;
+            }
+        };
+        if self.device.can_flush(peer) {
+            while let Some(len) = self.device.flush(peer, &mut out) {
+                answer(&out[..len]);
+            }
+        }
+        answers
+    }
+
+    /// What time asks for.
+    fn tick(&mut self, now: Instant) -> Vec<Datagram> {
+        let mut out = vec![0; ROOM];
+        let mut sent = Vec::new();
+        self.device.handle_timeout(now);
+        while let Some(transmit) = self.device.poll_transmit(now, &mut out) {
+            let to = self.device.path(transmit.peer).unwrap().to;
+            sent.push(Datagram { from: self.address, to, bytes: out[..transmit.len].to_vec() });
+        }
+        sent
+    }
+}
+
+/// Delivers until nothing is under way.
+fn settle(now: Instant, nodes: &mut [&mut Node], mut wire: Vec<Datagram>) {
+    for _ in 0..1_000 {
+        let Some(datagram) = (!wire.is_empty()).then(|| wire.remove(0)) else { return };
+        for node in nodes.iter_mut().filter(|node| node.address == datagram.to) {
+            wire.extend(node.hear(now, &datagram));
+        }
+    }
+    panic!("the nodes do not stop to talk");
+}
+
+/// Two nodes with a session that `a` began at once, since it knows where `b` is.
+fn pair(now: Instant) -> (Node, Node) {
+    let (mut a, mut b) = (Node::new(1, A), Node::new(2, B));
+    a.device.add_peer(now, key(2), &peer(1, &[B])).unwrap();
+    b.device.add_peer(now, key(1), &peer(7, &[])).unwrap();
+    let hello = a.tick(now);
+    assert_eq!(hello.len(), 1);
+    settle(now, &mut [&mut a, &mut b], hello);
+    (a, b)
+}
+
+#[test]
+fn packets_pass_both_ways_and_the_session_is_told() {
+    let now = Instant::now();
+    let (mut a, mut b) = pair(now);
+    assert_eq!((a.device.poll_event(), b.device.poll_event()), (Some(key(2)), None));
+    let sent = a.send(now, 1, &packet(100, 5));
+    assert_eq!(sent[0].bytes.len(), 132);
+    settle(now, &mut [&mut a, &mut b], sent);
+    let sent = b.send(now, 7, &packet(1_340, 6));
+    settle(now, &mut [&mut a, &mut b], sent);
+    assert_eq!((b.received, a.received), (vec![packet(100, 5)], vec![packet(1_340, 6)]));
+    assert_eq!((a.refused, b.refused), (vec![], vec![]));
+    assert!(a.device.handshake_age(a.device.slot(&key(2)).unwrap()).is_some());
+}
+
+#[test]
+fn packets_that_come_before_the_session_wait_for_it_in_order() {
+    let now = Instant::now();
+    let (mut a, mut b) = (Node::new(1, A), Node::new(2, B));
+    a.device.add_peer(now, key(2), &peer(1, &[B])).unwrap();
+    b.device.add_peer(now, key(1), &peer(7, &[])).unwrap();
+    let mut wire = Vec::new();
+    for content in 0..5 {
+        wire.extend(a.send(now, 1, &packet(60, content)));
+    }
+    assert_eq!(wire.len(), 1, "one initiation for all");
+    settle(now, &mut [&mut a, &mut b], wire);
+    assert_eq!(b.received, (0..5).map(|content| packet(60, content)).collect::<Vec<_>>());
+}
+
+#[test]
+fn nobody_knows_where_a_silent_client_is() {
+    let now = Instant::now();
+    let mut b = Node::new(2, B);
+    b.device.add_peer(now, key(1), &peer(7, &[])).unwrap();
+    assert!(b.send(now, 7, &packet(60, 1)).is_empty());
+    assert_eq!(b.refused, [DropReason::NoSession]);
+    assert!(b.tick(now).is_empty());
+}
+
+#[test]
+fn an_endpoint_roams_with_authentic_datagrams_only() {
+    let now = Instant::now();
+    let (mut a, mut b) = pair(now);
+    let slot = b.device.slot(&key(1)).unwrap();
+    let mut moved = a.send(now, 1, &packet(60, 1)).remove(0);
+    moved.from = "198.51.100.9:4".parse().unwrap();
+    let mut forged = Datagram { bytes: moved.bytes.clone(), ..moved };
+    forged.bytes[40] ^= 1;
+    b.hear(now, &forged);
+    assert_eq!(b.device.path(slot).unwrap().to, a.address);
+    b.hear(now, &moved);
+    assert_eq!(b.device.path(slot).unwrap().to, moved.from);
+    // The same once more is a replay, wherever it comes from.
+    moved.from = a.address;
+    b.hear(now, &moved);
+    assert_eq!(b.device.path(slot).unwrap().to.port(), 4);
+    assert_eq!(b.refused, [DropReason::Unauthenticated; 2]);
+    assert_eq!(b.received.len(), 1);
+}
+
+#[test]
+fn a_peer_in_the_place_of_another_does_not_get_its_messages() {
+    let now = Instant::now();
+    let (mut a, mut b) = pair(now);
+    let late = a.send(now, 1, &packet(60, 1)).remove(0);
+    b.device.remove_peer(&key(1));
+    let slot = b.device.add_peer(now, key(3), &peer(8, &[])).unwrap();
+    assert_eq!(slot.index(), 0, "the place is used again");
+    b.hear(now, &late);
+    assert_eq!((b.refused.as_slice(), b.received.len()), (&[DropReason::NoSession][..], 0));
+    assert_eq!(b.device.peer_of(ConnectionId(7)), None);
+}
+
+#[test]
+fn initiations_find_their_peer_among_several_and_strangers_find_none() {
+    let now = Instant::now();
+    let mut b = Node::new(2, B);
+    for number in 10..20 {
+        b.device.add_peer(now, key(number), &peer(number.into(), &[])).unwrap();
+    }
+    let mut known = Node::new(15, "192.0.2.15:15");
+    known.device.add_peer(now, key(2), &peer(1, &[B])).unwrap();
+    let wire = known.send(now, 1, &packet(60, 15));
+    settle(now, &mut [&mut known, &mut b], wire);
+    assert_eq!(b.received, [packet(60, 15)]);
+    assert_eq!(b.device.path(b.device.slot(&key(15)).unwrap()).unwrap().to, known.address);
+
+    let mut stranger = Node::new(99, "192.0.2.99:99");
+    stranger.device.add_peer(now, key(2), &peer(1, &[B])).unwrap();
+    let wire = stranger.send(now, 1, &packet(60, 99));
+    settle(now, &mut [&mut stranger, &mut b], wire);
+    assert_eq!((b.received.len(), b.refused.as_slice()), (1, &[DropReason::Unauthenticated][..]));
+}
+
+#[test]
+fn a_flood_of_initiations_gets_cookies() {
+    let now = Instant::now();
+    let mut b = Node::new(2, B);
+    b.device.add_peer(now, key(10), &peer(10, &[])).unwrap();
+    b.device.add_peer(now, key(11), &peer(11, &[])).unwrap();
+    let mut stranger = Node::new(99, "192.0.2.99:99");
+    stranger.device.add_peer(now, key(2), &peer(1, &[B])).unwrap();
+    let initiation = stranger.send(now, 1, &packet(60, 99)).remove(0);
+    let answers: Vec<_> = (0..1_000).flat_map(|_| b.hear(now, &initiation)).collect();
+    assert!(answers.len() > 500, "{}", answers.len());
+    assert!(answers.iter().all(|answer| answer.bytes.len() == 64 && answer.bytes[0] == 3));
+}
+
+#[test]
+fn peers_are_told_apart_by_key_and_our_own_is_refused() {
+    let now = Instant::now();
+    let mut a = Node::new(1, A);
+    assert_eq!(a.device.add_peer(now, key(1), &peer(1, &[])), Err(DeviceError::OwnKey));
+    let slot = a.device.add_peer(now, key(2), &peer(1, &[])).unwrap();
+    assert_eq!(a.device.add_peer(now, key(2), &peer(5, &[B])), Ok(slot));
+    assert_eq!((a.device.peer_of(ConnectionId(1)), a.device.peer_of(ConnectionId(5))), (None, Some(slot)));
+    assert_eq!(a.device.set_endpoints(now, &key(3), &[]), Err(DeviceError::NoSuchPeer));
+    a.device.remove_peer(&key(2));
+    a.device.remove_peer(&key(2));
+    assert_eq!(a.device.slot(&key(2)), Err(DeviceError::NoSuchPeer));
+}
+
+#[test]
+fn a_device_without_work_asks_for_no_time() {
+    let now = Instant::now();
+    let mut a = Node::new(1, A);
+    assert_eq!(a.device.poll_timeout(now), None);
+    a.device.add_peer(now, key(2), &peer(1, &[])).unwrap();
+    assert!(a.tick(now).is_empty());
+    assert_eq!(a.device.poll_timeout(now), None);
+}
+
+#[test]
+fn keepalive_is_sent_in_silence_and_can_be_changed() {
+    let now = Instant::now();
+    let (mut a, mut b) = pair(now);
+    let silent = now + Duration::from_secs(11);
+    assert!(a.tick(silent).is_empty());
+    let persistent = Peer { keepalive_seconds: Some(10), ..peer(1, &[B]) };
+    a.device.update_peer(silent, &key(2), &persistent).unwrap();
+    let sent = a.tick(silent);
+    assert_eq!(sent.iter().map(|datagram| datagram.bytes.len()).collect::<Vec<_>>(), [32]);
+    settle(silent, &mut [&mut a, &mut b], sent);
+    assert!(a.tick(silent + Duration::from_secs(9)).is_empty());
+    assert_eq!((b.refused.len(), b.received.len()), (0, 0));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(256) })]
+
+    #[test]
+    fn bytes_from_anywhere_are_never_delivered(
+        kind in 0..6_u8,
+        len in prop_oneof![Just(148_usize), Just(92), Just(64), Just(32), 0..300_usize],
+        content in vec(any::<u8>(), 300),
+        index in prop_oneof![Just(0x0001_0000_u32 << 8 | 1), any::<u32>()],
+    ) {
+        let now = Instant::now();
+        let (_, mut b) = pair(now);
+        let mut bytes = content[..len].to_vec();
+        for (to, from) in bytes.iter_mut().zip([kind, 0, 0, 0]) {
+            *to = from;
+        }
+        let at = if kind == 2 { 8 } else { 4 };
+        if bytes.len() >= at + 4 {
+            bytes[at..at + 4].copy_from_slice(&index.to_le_bytes());
+        }
+        let stranger = "203.0.113.5:5".parse().unwrap();
+        let answers = b.hear(now, &Datagram { from: stranger, to: b.address, bytes });
+        prop_assert!(b.received.is_empty() && answers.is_empty());
+        prop_assert_eq!(b.refused.len(), 1);
+        prop_assert_eq!(b.device.path(b.device.slot(&key(1)).unwrap()).unwrap().to, A.parse().unwrap());
+    }
+
+    #[test]
+    fn every_packet_comes_out_as_it_went_in(packets in vec((20..1_500_usize, any::<u8>()), 1..20)) {
+        let now = Instant::now();
+        let (mut a, mut b) = pair(now);
+        let packets: Vec<_> = packets.into_iter().map(|(len, content)| packet(len, content)).collect();
+        for packet in &packets {
+            let sent = a.send(now, 1, packet);
+            settle(now, &mut [&mut a, &mut b], sent);
+        }
+        prop_assert_eq!(b.received, packets);
+    }
+}
