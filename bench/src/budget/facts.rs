@@ -6,8 +6,13 @@ use std::{
     os::fd::{AsFd, AsRawFd},
 };
 
-use anyhow::{Context, Result};
-use aya::{Ebpf, maps::MapInfo, programs::ProgramInfo};
+use anyhow::{Context, Result, anyhow};
+use aya::{
+    Ebpf,
+    maps::{MapInfo, MapType},
+    programs::ProgramInfo,
+    util::nr_cpus,
+};
 
 use crate::report::Report;
 
@@ -21,9 +26,12 @@ pub(super) fn report(bpf: &mut Ebpf, report: &mut Report) -> Result<()> {
         size(&name, &info, report)?;
         maps.extend(memory(&info).with_context(|| format!("the maps of {name}"))?);
     }
-    report.figure("all maps", "B", maps.values().sum());
-    for (name, bytes) in maps {
-        report.figure(format!("map {name}"), "B", bytes);
+    let (per_cpu, shared): (Vec<_>, Vec<_>) = maps.values().partition(|memory| memory.is_per_cpu);
+    let sum = |maps: Vec<&Memory>| maps.iter().map(|memory| memory.bytes).sum::<f64>();
+    report.figure("maps, shared", "B", sum(shared));
+    report.figure("maps, per cpu", "B", sum(per_cpu));
+    for (name, memory) in maps {
+        report.figure(format!("map {name}"), "B", memory.bytes);
     }
     Ok(())
 }
@@ -37,16 +45,26 @@ fn size(name: &str, info: &ProgramInfo, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-/// Bytes of each map that the program uses, as the kernel accounts for them.
-fn memory(info: &ProgramInfo) -> Result<Vec<(String, f64)>> {
+/// What a map takes; of one that has values for each CPU, what it takes for one.
+#[derive(Debug)]
+struct Memory {
+    bytes: f64,
+    is_per_cpu: bool,
+}
+
+/// The maps that the program uses, as the kernel accounts for them.
+fn memory(info: &ProgramInfo) -> Result<Vec<(String, Memory)>> {
+    let cpus = nr_cpus().map_err(|(file, error)| anyhow!("{file}: {error}"))? as f64;
     let mut maps = Vec::new();
     for id in info.map_ids()?.unwrap_or_default() {
         let map = MapInfo::from_id(id)?;
         let fd = map.fd()?;
         let facts = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd()))?;
         let locked = facts.lines().find_map(|line| line.strip_prefix("memlock:"));
-        let bytes = locked.context("this kernel does not tell the memory of a map")?.trim().parse()?;
-        maps.push((map.name_as_str().unwrap_or("unnamed").to_owned(), bytes));
+        let bytes: f64 = locked.context("this kernel does not tell the memory of a map")?.trim().parse()?;
+        let is_per_cpu = matches!(map.map_type()?, MapType::PerCpuArray | MapType::PerCpuHash);
+        let memory = Memory { bytes: if is_per_cpu { bytes / cpus } else { bytes }, is_per_cpu };
+        maps.push((map.name_as_str().unwrap_or("unnamed").to_owned(), memory));
     }
     Ok(maps)
 }
