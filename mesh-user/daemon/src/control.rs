@@ -172,7 +172,12 @@ impl Control {
                 self.world.forget_tunnel(&device);
                 self.repair().await;
             }
-            shard::Event::SessionChanged(device, peer) => tracing::debug!(device = device.0, ?peer, "session changed"),
+            shard::Event::SessionChanged(device, peer) => {
+                tracing::debug!(device = device.0, ?peer, "session changed");
+                if let Err(error) = self.world.remember_endpoint(&device, &peer) {
+                    tracing::warn!(device = device.0, ?peer, "{error:#}");
+                }
+            }
         }
     }
 

@@ -7,6 +7,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     io::{self, Write as _},
+    net::SocketAddr,
     os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
@@ -14,7 +15,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use ipnet::IpNet;
 use mesh_common::ids::{ConnectionId, RemapId};
-use mesh_core::plan::{Attachment, DeviceAddress, DeviceName, Remap, Sysctl};
+use mesh_core::plan::{Attachment, DeviceAddress, DeviceName, PublicKey, Remap, Sysctl};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 const VERSION: u32 = 1;
@@ -42,6 +43,8 @@ pub struct Record {
     pub followers: Vec<(Sysctl, String)>,
     /// What the programs of each interface were attached for.
     pub interfaces: BTreeMap<DeviceName, Attachment>,
+    /// Where clients were last, so that a restarted server can call them before they notice.
+    endpoints: Vec<EndpointRecord>,
     /// What the remap numbers in the pinned maps stand for.
     remaps: BTreeMap<u16, RemapRecord>,
 }
@@ -51,6 +54,14 @@ struct RemapRecord {
     connection: Option<u16>,
     real: IpNet,
     presented: IpNet,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct EndpointRecord {
+    device: DeviceName,
+    /// Public key, in base64.
+    peer: String,
+    endpoint: SocketAddr,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -150,6 +161,22 @@ impl Record {
         self.remaps.remove(&id.0);
     }
 
+    pub fn endpoint(&self, device: &DeviceName, peer: &PublicKey) -> Option<SocketAddr> {
+        let peer = format!("{peer:?}");
+        let known = self.endpoints.iter().find(|known| known.device == *device && known.peer == peer);
+        known.map(|known| known.endpoint)
+    }
+
+    pub fn set_endpoint(&mut self, device: &DeviceName, peer: &PublicKey, endpoint: SocketAddr) {
+        self.forget_endpoint(device, peer);
+        self.endpoints.push(EndpointRecord { device: device.clone(), peer: format!("{peer:?}"), endpoint });
+    }
+
+    pub fn forget_endpoint(&mut self, device: &DeviceName, peer: &PublicKey) {
+        let peer = format!("{peer:?}");
+        self.endpoints.retain(|known| known.device != *device || known.peer != peer);
+    }
+
     pub fn original(&self, sysctl: &Sysctl) -> Option<&str> {
         self.sysctls.iter().find(|(known, _)| known == sysctl).map(|(_, value)| value.as_str())
     }
@@ -188,6 +215,11 @@ mod tests {
             presented: "10.71.0.0/16".parse().unwrap(),
         };
         record.set_remap(RemapId(9), &remap);
+        record.set_endpoint(
+            &DeviceName("mesh-cl02".to_owned()),
+            &PublicKey([1; 32]),
+            "[2001:db8::1]:9".parse().unwrap(),
+        );
         record
     }
 
@@ -198,6 +230,8 @@ mod tests {
         assert_eq!(state.record().unwrap(), Record::default());
         state.save_record(&example()).unwrap();
         assert_eq!(state.record().unwrap(), example());
+        let endpoint = example().endpoint(&DeviceName("mesh-cl02".to_owned()), &PublicKey([1; 32]));
+        assert_eq!(endpoint, Some("[2001:db8::1]:9".parse().unwrap()));
         assert_eq!(fs::read_dir(directory.path().join("a/b")).unwrap().count(), 1, "no temporary file stays");
         state.forget_record().unwrap();
         state.forget_record().unwrap();

@@ -16,6 +16,12 @@ impl World {
         }
         self.announce(peer)?;
         self.shards.apply(Command::AddPeer(device.clone(), key, peer.clone()))?;
+        if peer.endpoints.is_empty()
+            && let Some(endpoint) = self.record.endpoint(device, &key)
+        {
+            // The client's session ended with the process that made it, and the client takes 15 s to find out.
+            self.shards.apply(Command::SetEndpoints(device.clone(), key, vec![endpoint]))?;
+        }
         self.tunnel(device)?.peers.insert(key, peer.clone());
         Ok(())
     }
@@ -46,11 +52,27 @@ impl World {
 
     pub(super) fn remove_peer(&mut self, device: &DeviceName, key: PublicKey) -> Result<()> {
         self.shards.apply(Command::RemovePeer(device.clone(), key))?;
+        self.record.forget_endpoint(device, &key);
         if let Some(peer) = self.tunnel(device)?.peers.remove(&key) {
             self.tables.slots.remove_announced(peer.connection);
             self.tables.stale = true;
         }
         Ok(())
+    }
+
+    /// Notes where a client is that has just made a session.
+    pub fn remember_endpoint(&mut self, device: &DeviceName, key: &PublicKey) -> Result<()> {
+        let peers = self.shards.statistics().peers;
+        let endpoint =
+            peers.iter().find(|peer| peer.device == *device && peer.peer == *key).and_then(|peer| peer.endpoint);
+        let is_client = self.tunnel(device)?.peers.get(key).is_some_and(|peer| peer.endpoints.is_empty());
+        match endpoint.filter(|endpoint| is_client && self.record.endpoint(device, key) != Some(*endpoint)) {
+            Some(endpoint) => {
+                self.record.set_endpoint(device, key, endpoint);
+                self.state.save_record(&self.record)
+            }
+            None => Ok(()),
+        }
     }
 
     /// What the remote may use as source is in the shards' tables before its first packet.

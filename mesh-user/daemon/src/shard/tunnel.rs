@@ -206,7 +206,7 @@ impl Tunnel {
     }
 
     /// Tells the readers of the statistics where the peers are and how old their sessions.
-    fn publish(&mut self, now: Instant) {
+    pub(super) fn publish(&mut self, now: Instant) {
         let Tunnel { device, peers, .. } = self;
         for (key, slot) in device.peers() {
             let Some(Some(peer)) = peers.get_mut(slot.index()) else { continue };

@@ -147,6 +147,7 @@ impl Worker {
                 tunnel.run_timers(&mut self.bench);
             }
             while let Some(key) = tunnel.device.poll_event() {
+                tunnel.publish(self.bench.now);
                 // A control thread that is behind reads the state from the statistics.
                 let _ = self.events.try_send(Event::SessionChanged(tunnel.name.clone(), key));
             }

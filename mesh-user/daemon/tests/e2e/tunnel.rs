@@ -102,6 +102,26 @@ fn a_killed_daemon_fails_closed_and_its_flows_continue() -> Result<()> {
     Ok(())
 }
 
+/// A killed server calls its client again; it does not wait until the client notices.
+#[test]
+fn a_killed_server_is_back_at_once() -> Result<()> {
+    let lab = Lab::new()?;
+    let mut network = wireguard_pair(&lab, &programs()?)?;
+    network.start()?;
+    let direction = network.direction(0, 1, false)?;
+    let (from, _, dial) = pods(&direction, &mut 12)?;
+    traffic::ping(&from, dial)?;
+    network.clusters[1].node.kill()?;
+    network.clusters[1].node.start()?;
+    let begun = Instant::now();
+    interrupt::wait_for("pods to reach each other again", PATIENCE, PAUSE, || {
+        Ok(traffic::answers_ping(&from, dial, 1)?.then_some(()))
+    })
+    .with_context(|| network.tails())?;
+    ensure!(begun.elapsed() < Duration::from_secs(8), "it took {:?}", begun.elapsed());
+    Ok(())
+}
+
 /// A manifest that adds and removes another connection does not cost this one a datagram.
 #[test]
 fn a_reload_leaves_other_connections_alone() -> Result<()> {
