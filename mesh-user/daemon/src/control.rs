@@ -257,6 +257,7 @@ impl Control {
             plan: Arc::clone(&self.plan),
             tables: self.world.tables(),
             listen_ports: self.world.listen_ports(),
+            hooks: self.world.hooks(),
             problems: self.refused.iter().chain(&self.trouble).cloned().collect(),
             notices: self.intent.as_ref().map(|intent| intent.notices.clone()).unwrap_or_default(),
         };

@@ -20,6 +20,7 @@ use crate::{
     api::{self, Api},
     control::{Control, Published, Wakes},
     kernel::{
+        bpf::Bpf,
         netlink::{self, Netlink},
         privileges,
     },
@@ -49,7 +50,11 @@ pub async fn run(settings: Settings) -> Result<()> {
         kernel: netlink::changes()?,
         shards: forward(shard_events),
     };
-    let world = World::open(Netlink::open()?, Arc::clone(&shards), state, None).await?;
+    let loaded = programs.then(|| Bpf::load(&settings.directories.pins, settings.log_bpf)).transpose()?;
+    let mut world = World::open(Netlink::open()?, Arc::clone(&shards), state, loaded).await?;
+    if settings.log_bpf {
+        world.log_programs()?;
+    }
 
     let (plans, plan_reader) = watch::channel(Arc::new(Plan::default()));
     let (snapshots, snapshot_reader) = watch::channel(Arc::default());
@@ -58,6 +63,7 @@ pub async fn run(settings: Settings) -> Result<()> {
         public_key,
         snapshots: snapshot_reader,
         reports: probe::start(plan_reader),
+        counters: world.counters(),
         shards,
     };
     let server = api::serve(&run_directory.socket(), api)?;

@@ -45,6 +45,8 @@ pub struct Record {
     pub interfaces: BTreeMap<DeviceName, Attachment>,
     /// Where clients were last, so that a restarted server can call them before they notice.
     endpoints: Vec<EndpointRecord>,
+    /// Which object the programs are from.
+    pub object: String,
     /// What the remap numbers in the pinned maps stand for.
     remaps: BTreeMap<u16, RemapRecord>,
 }

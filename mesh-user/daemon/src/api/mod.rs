@@ -29,7 +29,7 @@ use mesh_core::{
 use serde::Deserialize;
 use tokio::{net::UnixListener, sync::watch};
 
-use crate::{probe::Reports, shard::Shards};
+use crate::{kernel::bpf_counters::Counters, probe::Reports, reconcile::HookReport, shard::Shards};
 use errors::Refusal;
 
 /// The control loop publishes at least this often; [`STUCK`] is when it is believed to hang.
@@ -49,6 +49,7 @@ pub struct Snapshot {
     /// What packets are judged by.
     pub tables: Arc<Slots>,
     pub listen_ports: BTreeMap<DeviceName, u16>,
+    pub hooks: BTreeMap<DeviceName, HookReport>,
     pub problems: Vec<String>,
     pub notices: Vec<String>,
 }
@@ -62,6 +63,7 @@ impl Default for Snapshot {
             plan: Arc::default(),
             tables: Arc::default(),
             listen_ports: BTreeMap::new(),
+            hooks: BTreeMap::new(),
             problems: Vec::new(),
             notices: Vec::new(),
         }
@@ -76,6 +78,8 @@ pub struct Api {
     pub snapshots: watch::Receiver<Arc<Snapshot>>,
     pub reports: watch::Receiver<Reports>,
     pub shards: Arc<Shards>,
+    /// Absent while no interface has a hook.
+    pub counters: Option<Arc<Counters>>,
 }
 
 /// Serves requests on a socket at `path` until the task is dropped; a socket that an earlier run left is replaced.

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use mesh_common::ids::ConnectionId;
+use mesh_common::ids::{ConnectionId, RemapId};
 use mesh_core::{
     api::{Connection, ConnectionState, Interface, Remap, Status},
     plan::{self, DeviceName, HookChoice, InterfaceRole, Peer, Plan, Transport},
@@ -10,8 +10,9 @@ use mesh_core::{
 
 use super::{Api, Snapshot};
 use crate::{
+    kernel::{bpf_counters::Counters, bpf_links::Hook},
     probe::Report,
-    shard::{PeerStatistics, Statistics},
+    shard::{PeerStatistics, Statistics, Traffic},
 };
 
 /// A session older than this is dead: WireGuard's REJECT_AFTER_TIME.
@@ -20,53 +21,90 @@ const SESSION_LIFE: Duration = Duration::from_secs(180);
 pub(super) fn status(api: &Api) -> Status {
     let snapshot = api.snapshots.borrow().clone();
     let reports = api.reports.borrow().clone();
-    let statistics = api.shards.statistics();
+    let counted = Counted { shards: api.shards.statistics(), programs: api.counters.as_deref() };
     let plan = &snapshot.plan;
     let connections =
-        plan.connections.iter().map(|(id, known)| connection(*id, known, &snapshot, reports.get(id), &statistics));
+        plan.connections.iter().map(|(id, known)| connection(*id, known, &snapshot, reports.get(id), &counted));
     Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         cluster: api.cluster.clone(),
-        public_key: format!("{:?}", api.public_key),
-        interfaces: interfaces(plan, &statistics),
+        public_key: api.public_key.to_string(),
+        interfaces: interfaces(&snapshot, &counted),
         connections: connections.collect(),
-        remaps: remaps(plan, &statistics),
-        drops: statistics.drops.iter().map(|(reason, packets)| (reason.as_str().to_owned(), *packets)).collect(),
+        remaps: remaps(plan, &counted),
+        drops: counted.drops(),
         problems: snapshot.problems.clone(),
         notices: snapshot.notices.clone(),
     }
 }
 
-fn interfaces(plan: &Plan, statistics: &Statistics) -> Vec<Interface> {
-    let attached = plan.interfaces.iter().map(|(name, attachment)| Interface {
-        name: name.0.clone(),
-        role: match attachment.role {
-            InterfaceRole::Workload => "workload".to_owned(),
-            InterfaceRole::Underlay => "underlay".to_owned(),
-        },
-        wanted: hook_word(attachment.hook).to_owned(),
-        hook: "off".to_owned(),
-        why: "tunnels need no program here: routes lead to the tunnel device".to_owned(),
-        packets: 0,
-        bytes: 0,
-    });
-    let tunnels = plan.tunnels.keys().map(|name| {
-        let of_device = statistics.peers.iter().filter(|peer| peer.device == *name);
-        let (packets, bytes) = of_device.fold((0, 0), |(packets, bytes), peer| {
-            let traffic = [peer.received, peer.sent];
-            (
-                packets + traffic.iter().map(|t| t.packets).sum::<u64>(),
-                bytes + traffic.iter().map(|t| t.bytes).sum::<u64>(),
-            )
-        });
+/// What was counted, by those who carry packets.
+struct Counted<'a> {
+    shards: Statistics,
+    programs: Option<&'a Counters>,
+}
+
+impl Counted<'_> {
+    fn drops(&self) -> BTreeMap<String, u64> {
+        let programs = self.programs.map(Counters::drops).unwrap_or_default();
+        let mut drops = BTreeMap::new();
+        for (reason, packets) in self.shards.drops.iter().chain(&programs) {
+            *drops.entry(reason.as_str().to_owned()).or_insert(0) += packets;
+        }
+        drops
+    }
+
+    fn remap(&self, id: RemapId) -> Traffic {
+        let shards = self.shards.remaps.iter().find(|(known, _)| *known == id).map(|(_, traffic)| *traffic);
+        let shards = shards.unwrap_or_default();
+        let programs = self.programs.map(|programs| programs.remap(id)).unwrap_or_default();
+        Traffic { packets: shards.packets + programs.packets, bytes: shards.bytes + programs.bytes }
+    }
+
+    /// What a connection without tunnel carried, both ways.
+    fn direct(&self, plan: &Plan, id: ConnectionId) -> Traffic {
+        let remaps = plan.remaps.iter().filter(|(_, remap)| remap.connection == Some(id));
+        remaps.map(|(id, _)| self.remap(*id)).fold(Traffic::default(), add)
+    }
+
+    fn tunnel(&self, device: &DeviceName) -> Traffic {
+        let peers = self.shards.peers.iter().filter(|peer| peer.device == *device);
+        peers.flat_map(|peer| [peer.received, peer.sent]).fold(Traffic::default(), add)
+    }
+}
+
+fn add(sum: Traffic, one: Traffic) -> Traffic {
+    Traffic { packets: sum.packets + one.packets, bytes: sum.bytes + one.bytes }
+}
+
+fn interfaces(snapshot: &Snapshot, counted: &Counted<'_>) -> Vec<Interface> {
+    let attached = snapshot.plan.interfaces.iter().map(|(name, attachment)| {
+        let report = snapshot.hooks.get(name);
+        let seen = report.zip(counted.programs).map(|(report, programs)| programs.interface(report.index));
+        let seen = seen.unwrap_or_default();
         Interface {
-            name: name.0.clone(),
+            name: name.to_string(),
+            role: match attachment.role {
+                InterfaceRole::Workload => "workload".to_owned(),
+                InterfaceRole::Underlay => "underlay".to_owned(),
+            },
+            wanted: hook_word(attachment.hook).to_owned(),
+            hook: report.and_then(|report| report.hook).map_or("off", Hook::word).to_owned(),
+            why: report.map_or("there is no such interface now", |report| &report.why).to_owned(),
+            packets: seen.packets,
+            bytes: seen.bytes,
+        }
+    });
+    let tunnels = snapshot.plan.tunnels.keys().map(|name| {
+        let traffic = counted.tunnel(name);
+        Interface {
+            name: name.to_string(),
             role: "tunnel".to_owned(),
             wanted: "shard".to_owned(),
             hook: "shard".to_owned(),
             why: "remapped and encrypted by the daemon".to_owned(),
-            packets,
-            bytes,
+            packets: traffic.packets,
+            bytes: traffic.bytes,
         }
     });
     attached.chain(tunnels).collect()
@@ -87,16 +125,19 @@ fn connection(
     known: &plan::Connection,
     snapshot: &Snapshot,
     report: Option<&Report>,
-    statistics: &Statistics,
+    counted: &Counted<'_>,
 ) -> Connection {
     let (kind, device) = match &known.transport {
         Transport::WireguardServer { device } => ("Server", Some(device)),
         Transport::WireguardClient { device } => ("Client", Some(device)),
         Transport::Direct { .. } => ("Direct", None),
     };
-    let peer = device.and_then(|device| peer(id, device, &snapshot.plan, statistics));
+    let peer = device.and_then(|device| peer(id, device, &snapshot.plan, &counted.shards));
     let state = state(known, report, peer.map(|(_, peer)| peer));
-    let traffic = peer.map(|(_, peer)| (peer.received, peer.sent)).unwrap_or_default();
+    let traffic = match device {
+        Some(_) => peer.map(|(_, peer)| (peer.received, peer.sent)).unwrap_or_default(),
+        None => (counted.direct(&snapshot.plan, id), Traffic::default()),
+    };
     Connection {
         name: known.name.clone(),
         remote: known.remote.clone(),
@@ -155,7 +196,7 @@ fn detail(
     let direct = matches!(known.transport, Transport::Direct { .. });
     match (state, peer) {
         (ConnectionState::Connected, _) if direct => {
-            "authenticates nobody: trusts whatever comes from its prefixes on this interface".to_owned()
+            "authenticates nobody: trusts what comes in by this interface; received counts both ways".to_owned()
         }
         (ConnectionState::Connected, _) => String::new(),
         (_, Some((planned, counted))) if counted.handshake_age.is_none() => match counted.endpoint {
@@ -170,10 +211,9 @@ fn detail(
     }
 }
 
-fn remaps(plan: &Plan, statistics: &Statistics) -> Vec<Remap> {
-    let counted: BTreeMap<_, _> = statistics.remaps.iter().copied().collect();
-    let remap = |(id, remap): (&mesh_common::ids::RemapId, &plan::Remap)| {
-        let traffic = counted.get(id).copied().unwrap_or_default();
+fn remaps(plan: &Plan, counted: &Counted<'_>) -> Vec<Remap> {
+    let remap = |(id, remap): (&RemapId, &plan::Remap)| {
+        let traffic = counted.remap(*id);
         let connection = remap.connection.and_then(|id| plan.connections.get(&id));
         Remap {
             connection: connection.map(|connection| connection.name.clone()).unwrap_or_default(),
@@ -193,7 +233,6 @@ mod tests {
     use mesh_core::plan::{Probe, PublicKey, Tunnel};
 
     use super::*;
-    use crate::shard::Traffic;
 
     const ID: ConnectionId = ConnectionId(4);
     const KEY: PublicKey = PublicKey([1; 32]);
@@ -213,7 +252,7 @@ mod tests {
         Snapshot { plan: Arc::new(plan), listen_ports: [(device(), 51_840)].into(), ..Snapshot::default() }
     }
 
-    fn statistics(handshake_age: Option<Duration>) -> Statistics {
+    fn counted(handshake_age: Option<Duration>) -> Counted<'static> {
         let received = Traffic { packets: 2, bytes: 300 };
         let peer = PeerStatistics {
             device: device(),
@@ -223,17 +262,17 @@ mod tests {
             received,
             sent: Traffic::default(),
         };
-        Statistics { peers: vec![peer], ..Statistics::default() }
+        Counted { shards: Statistics { peers: vec![peer], ..Statistics::default() }, programs: None }
     }
 
-    fn shown(snapshot: &Snapshot, report: Option<&Report>, statistics: &Statistics) -> Connection {
-        connection(ID, &snapshot.plan.connections[&ID], snapshot, report, statistics)
+    fn shown(snapshot: &Snapshot, report: Option<&Report>, counted: &Counted<'_>) -> Connection {
+        connection(ID, &snapshot.plan.connections[&ID], snapshot, report, counted)
     }
 
     #[test]
     fn a_remote_without_responder_is_judged_by_its_session() {
         let plain = snapshot(None);
-        let state = |age: Option<u64>| shown(&plain, None, &statistics(age.map(Duration::from_secs))).state;
+        let state = |age: Option<u64>| shown(&plain, None, &counted(age.map(Duration::from_secs))).state;
         assert_eq!(state(None), ConnectionState::Connecting);
         assert_eq!(state(Some(179)), ConnectionState::Connected);
         assert_eq!(state(Some(180)), ConnectionState::Error);
@@ -245,16 +284,16 @@ mod tests {
         let probed = snapshot(Some(probe));
         let report = |state| Report { state, latency: None, unanswered: 0, trouble: None };
 
-        let silent = shown(&probed, Some(&report(ConnectionState::Error)), &statistics(Some(Duration::from_secs(5))));
+        let silent = shown(&probed, Some(&report(ConnectionState::Error)), &counted(Some(Duration::from_secs(5))));
         assert_eq!(silent.state, ConnectionState::Error);
         assert_eq!(silent.detail, "no reply from 10.68.0.2 UDP port 12345");
 
-        let waiting = shown(&probed, Some(&report(ConnectionState::Connecting)), &statistics(None));
+        let waiting = shown(&probed, Some(&report(ConnectionState::Connecting)), &counted(None));
         assert_eq!(waiting.detail, "no session: waits for the client to call");
 
         let latency = Some(Duration::from_micros(420));
         let good = Report { latency, ..report(ConnectionState::Connected) };
-        let connected = shown(&probed, Some(&good), &statistics(Some(Duration::from_secs(5))));
+        let connected = shown(&probed, Some(&good), &counted(Some(Duration::from_secs(5))));
         assert_eq!((connected.state, connected.latency_us), (ConnectionState::Connected, Some(420)));
         assert_eq!((connected.kind.as_str(), connected.listen_port), ("Server", Some(51_840)));
         assert_eq!((connected.rx_packets, connected.rx_bytes, connected.handshake_age_s), (2, 300, Some(5)));

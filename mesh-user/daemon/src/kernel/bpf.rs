@@ -39,11 +39,22 @@ const ALL_MAPS: [&str; 12] = [
     name::ICMP_TOKENS,
 ];
 
-/// The loaded object without the maps that were taken out of it.
+/// The loaded object. Its programs name its maps by their descriptors, so none is taken out of it.
 #[derive(Debug)]
 pub struct Bpf {
     pub(super) ebpf: Ebpf,
     pub(super) pins: Pins,
+}
+
+/// What loading gives.
+#[derive(Debug)]
+pub struct Loaded {
+    pub bpf: Bpf,
+    pub tables: Tables,
+    pub counters: Counters,
+    /// Tells this object and its log level from others. Programs that an earlier run attached from the same one need not
+    /// be replaced.
+    pub fingerprint: String,
 }
 
 /// Where maps and BPF links are pinned. Nothing else of the directory is touched.
@@ -67,7 +78,7 @@ pub struct Tables {
 impl Bpf {
     /// Loads the object; maps that are pinned are used as they are, others are made and pinned. `log`: the programs may
     /// write log lines. What fails leaves no new pins.
-    pub fn load(pin_directory: &Path, log: bool) -> Result<(Bpf, Tables, Counters)> {
+    pub fn load(pin_directory: &Path, log: bool) -> Result<Loaded> {
         check_btf()?;
         let is_first = !pin_directory.exists();
         let loaded = Pins::open(pin_directory).and_then(|pins| Bpf::load_pinned(pins, log));
@@ -77,7 +88,7 @@ impl Bpf {
         loaded
     }
 
-    fn load_pinned(pins: Pins, log: bool) -> Result<(Bpf, Tables, Counters)> {
+    fn load_pinned(pins: Pins, log: bool) -> Result<Loaded> {
         let level = if log { u8::MAX } else { 0 };
         let mut loader = EbpfLoader::new();
         loader.override_global(aya_log::LEVEL, &level, false);
@@ -86,12 +97,8 @@ impl Bpf {
             loader.map_pin_path(map, pins.maps().join(map));
         }
         let ebpf = loader.load(OBJECT).context("cannot load the BPF maps")?;
-        let mut bpf = Bpf { ebpf, pins };
-        // While all maps are open: the programs name them by their descriptors.
-        bpf.verify()?;
-        let tables = Tables::take(&mut bpf.ebpf)?;
-        let counters = Counters::take(&mut bpf.ebpf)?;
-        Ok((bpf, tables, counters))
+        let (tables, counters) = (Tables::open(&pins)?, Counters::open(&pins)?);
+        Ok(Loaded { bpf: Bpf { ebpf, pins }, tables, counters, fingerprint: fingerprint(log) })
     }
 
     /// For the log lines of the programs.
@@ -155,16 +162,16 @@ impl Pins {
 }
 
 impl Tables {
-    fn take(ebpf: &mut Ebpf) -> Result<Tables> {
+    fn open(pins: &Pins) -> Result<Tables> {
         Ok(Tables {
-            top: slot_map(ebpf, name::TOP_V4)?,
-            chunks: slot_map(ebpf, name::CHUNKS_V4)?,
-            v6: take(ebpf, name::TABLE_V6)?,
-            lengths: take(ebpf, name::LENGTHS_V6)?,
-            remaps: take(ebpf, name::REMAPS)?,
-            node: take(ebpf, name::NODE)?,
-            ports: take(ebpf, name::WIREGUARD_PORTS)?,
-            redirects: take(ebpf, name::REDIRECTS)?,
+            top: slot_map(pins, name::TOP_V4)?,
+            chunks: slot_map(pins, name::CHUNKS_V4)?,
+            v6: open(pins, name::TABLE_V6)?,
+            lengths: open(pins, name::LENGTHS_V6)?,
+            remaps: open(pins, name::REMAPS)?,
+            node: open(pins, name::NODE)?,
+            ports: open(pins, name::WIREGUARD_PORTS)?,
+            redirects: open(pins, name::REDIRECTS)?,
         })
     }
 }
@@ -175,21 +182,31 @@ impl fmt::Debug for Tables {
     }
 }
 
-/// Takes a map out of the object as what it is.
-pub(super) fn take<T>(ebpf: &mut Ebpf, name: &str) -> Result<T>
+/// Opens a pinned map as what it is.
+pub(super) fn open<T>(pins: &Pins, name: &str) -> Result<T>
 where
     T: TryFrom<Map>,
     T::Error: std::error::Error + Send + Sync + 'static,
 {
-    let map = ebpf.take_map(name).with_context(|| format!("the object has no map {name}"))?;
+    let map = Map::from_map_data(pinned(pins, name)?)?;
     T::try_from(map).with_context(|| format!("the map {name} is of another kind: run `meshd cleanup` once"))
 }
 
-fn slot_map(ebpf: &mut Ebpf, name: &str) -> Result<SlotMap> {
-    match ebpf.take_map(name) {
-        Some(Map::Array(map)) => SlotMap::open(&map).with_context(|| format!("the map {name}")),
-        _ => bail!("the object has no array {name}"),
-    }
+fn slot_map(pins: &Pins, name: &str) -> Result<SlotMap> {
+    SlotMap::open(&pinned(pins, name)?).with_context(|| format!("the map {name}"))
+}
+
+fn pinned(pins: &Pins, name: &str) -> Result<MapData> {
+    MapData::from_pin(pins.maps().join(name)).with_context(|| format!("cannot open the pinned map {name}"))
+}
+
+fn fingerprint(log: bool) -> String {
+    // FNV-1a: nobody tries to make two objects look alike.
+    let mix = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    let hash = OBJECT.iter().fold(0xcbf2_9ce4_8422_2325, mix);
+    // Log lines go to the process that loaded the program.
+    let reader = if log { format!("-{}", std::process::id()) } else { String::new() };
+    format!("{hash:016x}{reader}")
 }
 
 fn check_btf() -> Result<()> {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use anyhow::Result;
 use aya::{
-    Ebpf, Pod,
+    Pod,
     maps::{MapData, PerCpuArray},
 };
 use mesh_common::{
@@ -13,7 +13,7 @@ use mesh_common::{
     maps::{Counter, INTERFACE_SLOTS, InterfaceCounter, name},
 };
 
-use super::bpf::take;
+use super::bpf::{Pins, open};
 
 pub struct Counters {
     drops: PerCpuArray<MapData, u64>,
@@ -22,11 +22,11 @@ pub struct Counters {
 }
 
 impl Counters {
-    pub(super) fn take(ebpf: &mut Ebpf) -> Result<Counters> {
+    pub(super) fn open(pins: &Pins) -> Result<Counters> {
         Ok(Counters {
-            drops: take(ebpf, name::DROPS)?,
-            remaps: take(ebpf, name::REMAP_COUNTERS)?,
-            interfaces: take(ebpf, name::INTERFACE_COUNTERS)?,
+            drops: open(pins, name::DROPS)?,
+            remaps: open(pins, name::REMAP_COUNTERS)?,
+            interfaces: open(pins, name::INTERFACE_COUNTERS)?,
         })
     }
 

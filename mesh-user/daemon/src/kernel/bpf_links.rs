@@ -101,21 +101,28 @@ impl Bpf {
         Ok(())
     }
 
+    /// Gives the program to the kernel, so that what it refuses is known before anything is attached.
+    pub fn verify(&mut self, hook: Hook, role: InterfaceRole) -> Result<()> {
+        match hook {
+            Hook::Xdp | Hook::XdpGeneric => self.xdp(role).map(drop),
+            Hook::Tcx => self.classifier(role).map(drop),
+        }
+    }
+
     fn xdp(&mut self, role: InterfaceRole) -> Result<&mut Xdp> {
-        Ok(self.program(xdp_name(role))?.try_into()?)
+        let program: &mut Xdp = self.program(xdp_name(role))?.try_into()?;
+        if program.fd().is_err() {
+            program.load().with_context(|| refused(xdp_name(role)))?;
+        }
+        Ok(program)
     }
 
     fn classifier(&mut self, role: InterfaceRole) -> Result<&mut SchedClassifier> {
-        Ok(self.program(classifier_name(role))?.try_into()?)
-    }
-
-    /// Gives all programs to the kernel, so that what it refuses is known before anything is attached.
-    pub(super) fn verify(&mut self) -> Result<()> {
-        for role in [InterfaceRole::Workload, InterfaceRole::Underlay] {
-            self.xdp(role)?.load().with_context(|| refused(xdp_name(role)))?;
-            self.classifier(role)?.load().with_context(|| refused(classifier_name(role)))?;
+        let program: &mut SchedClassifier = self.program(classifier_name(role))?.try_into()?;
+        if program.fd().is_err() {
+            program.load().with_context(|| refused(classifier_name(role)))?;
         }
-        Ok(())
+        Ok(program)
     }
 
     fn program(&mut self, name: &str) -> Result<&mut Program> {

@@ -28,7 +28,7 @@ use mesh_core::{
 
 use crate::{
     kernel::{
-        bpf::{self, Bpf},
+        bpf::Loaded,
         netlink::{Link, Links, Netlink},
         udp::UdpSockets,
     },
@@ -64,16 +64,16 @@ pub struct World {
 }
 
 impl World {
-    /// `bpf`: the loaded object and its tables, if any interface has a hook.
+    /// `loaded`: the BPF object, if any interface has a hook.
     pub async fn open(
         netlink: Netlink,
         shards: Arc<Shards>,
         state: StateDirectory,
-        bpf: Option<(Bpf, bpf::Tables)>,
+        loaded: Option<Loaded>,
     ) -> Result<Self> {
         let record = state.record()?;
         let links = netlink.links().await?;
-        let (bpf, maps) = bpf.unzip();
+        let (programs, maps) = loaded.map(Programs::new).unzip();
         Ok(World {
             netlink,
             shards,
@@ -83,7 +83,7 @@ impl World {
             tunnels: BTreeMap::new(),
             sockets: BTreeMap::new(),
             tables: Judgement::new(maps),
-            programs: bpf.map(Programs::new),
+            programs,
             redirects: BTreeSet::new(),
             connections: BTreeMap::new(),
             remaps: BTreeMap::new(),
@@ -111,8 +111,9 @@ impl World {
     pub fn resume(&mut self, plan: &Plan) -> Result<usize> {
         self.connections.clone_from(&plan.connections);
         let as_planned = self.resume_tables(plan)?;
-        let programs = self.resume_programs()?;
-        Ok(programs + self.resume_tunnels(plan, as_planned)?)
+        // Tunnels first: sessions are down, programs are not.
+        let tunnels = self.resume_tunnels(plan, as_planned)?;
+        Ok(tunnels + self.resume_programs()?)
     }
 
     /// Looks at everything that is ours. `plan` says which settings of others are of interest.

@@ -1,6 +1,6 @@
 //! Which program runs on which interface, at which hook, and why there.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use anyhow::{Context as _, Result, bail};
 use mesh_common::ids::IfIndex;
@@ -10,11 +10,15 @@ use mesh_core::{
 };
 
 use super::World;
-use crate::kernel::{
-    bpf::Bpf,
-    bpf_links::{HOOKS, Hook},
-    netlink::{Link, Links},
-    xdp_features,
+use crate::{
+    kernel::{
+        bpf::{self, Bpf, Loaded},
+        bpf_counters::Counters,
+        bpf_links::{HOOKS, Hook},
+        netlink::Link,
+        xdp_features,
+    },
+    telemetry::bpf_log,
 };
 
 /// What runs on an interface, for the operator.
@@ -28,30 +32,39 @@ pub struct HookReport {
 #[derive(Debug)]
 pub(super) struct Programs {
     pub(super) bpf: Bpf,
+    /// [`Bpf::fingerprint`] of it.
+    object: String,
+    counters: Arc<Counters>,
     /// Why each hook was chosen.
     reasons: BTreeMap<DeviceName, String>,
 }
 
 impl Programs {
-    pub(super) fn new(bpf: Bpf) -> Self {
-        Programs { bpf, reasons: BTreeMap::new() }
+    /// The programs, and the maps for those who write them.
+    pub(super) fn new(loaded: Loaded) -> (Self, bpf::Tables) {
+        let Loaded { bpf, tables, counters, fingerprint } = loaded;
+        let programs = Programs { bpf, object: fingerprint, counters: Arc::new(counters), reasons: BTreeMap::new() };
+        (programs, tables)
     }
 }
 
 impl World {
-    /// Puts this process's own programs behind the BPF links that an earlier run left.
+    /// Adopts the BPF links that an earlier run left. Programs of another object are replaced behind them.
     pub(super) fn resume_programs(&mut self) -> Result<usize> {
         let Some(programs) = &mut self.programs else { return Ok(0) };
         let mut adopted = 0;
         for (device, attachment) in &self.record.interfaces {
             let Some(link) = self.links.get(device) else { continue };
             if let Some(hook) = programs.bpf.attached(device, link) {
-                programs.bpf.attach(device, link, hook, attachment.role)?;
+                if self.record.object != programs.object {
+                    programs.bpf.attach(device, link, hook, attachment.role)?;
+                }
                 let (_, why) = candidates(attachment.hook, link).into_iter().find(|(other, _)| *other == hook).unzip();
                 programs.reasons.insert(device.clone(), why.unwrap_or_else(|| "kept from an earlier run".to_owned()));
                 adopted += 1;
             }
         }
+        self.record.object.clone_from(&programs.object);
         Ok(adopted)
     }
 
@@ -67,9 +80,9 @@ impl World {
         known.map(|(device, attachment)| (device.clone(), *attachment)).collect()
     }
 
-    /// Refuses, before anything is done, a hook that somebody else holds.
-    pub(super) fn prepare_programs(&self, steps: &[Step]) -> Result<()> {
-        let Some(programs) = &self.programs else { return Ok(()) };
+    /// Refuses, before anything is done, a hook that somebody else holds and a program that the kernel does not take.
+    pub(super) fn prepare_programs(&mut self, steps: &[Step]) -> Result<()> {
+        let Some(programs) = &mut self.programs else { return Ok(()) };
         for step in steps {
             let Step::Attach(device, attachment) = step else { continue };
             let Some(link) = self.links.get(device) else { continue };
@@ -82,6 +95,9 @@ impl World {
                     "{device} has an XDP program of others (id {program}): `ip link set dev {device} xdp off` removes \
                      it, or set hook = \"tcx\" for {device}"
                 );
+            }
+            if let Some((hook, _)) = hooks.first() {
+                programs.bpf.verify(*hook, attachment.role)?;
             }
         }
         Ok(())
@@ -129,11 +145,20 @@ impl World {
         Ok(())
     }
 
+    /// Passes the log lines of the programs on to the daemon's log.
+    pub fn log_programs(&mut self) -> Result<()> {
+        self.programs.as_mut().map_or(Ok(()), |programs| bpf_log::start(programs.bpf.object()))
+    }
+
+    /// What the programs counted; `None` while no interface has a hook.
+    pub fn counters(&self) -> Option<Arc<Counters>> {
+        self.programs.as_ref().map(|programs| Arc::clone(&programs.counters))
+    }
+
     /// What runs where.
     pub fn hooks(&self) -> BTreeMap<DeviceName, HookReport> {
-        let links: &Links = &self.links;
         let report = |device: &DeviceName| {
-            let link = links.get(device)?;
+            let link = self.links.get(device)?;
             let programs = self.programs.as_ref()?;
             let hook = programs.bpf.attached(device, link);
             let mut why = programs.reasons.get(device).cloned().unwrap_or_else(|| "set to off".to_owned());

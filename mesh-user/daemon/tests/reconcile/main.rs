@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that fails shall panic")]
 
 mod plans;
+mod programs;
 
 use std::{collections::BTreeSet, fs, path::Path, sync::Arc};
 
