@@ -3,6 +3,7 @@
 pub mod bpf;
 pub mod bpf_counters;
 pub mod bpf_links;
+pub mod bpf_log;
 pub mod netlink;
 pub mod netlink_address;
 pub mod netlink_neighbour;

@@ -10,15 +10,13 @@ use mesh_core::{
 };
 
 use super::World;
-use crate::{
-    kernel::{
-        bpf::{self, Bpf, Loaded},
-        bpf_counters::Counters,
-        bpf_links::{HOOKS, Hook},
-        netlink::Link,
-        xdp_features,
-    },
-    telemetry::bpf_log,
+use crate::kernel::{
+    bpf::{self, Bpf, Loaded},
+    bpf_counters::Counters,
+    bpf_links::{HOOKS, Hook},
+    bpf_log,
+    netlink::Link,
+    xdp_features,
 };
 
 /// What runs on an interface, for the operator.

@@ -1,7 +1,5 @@
 //! How the daemon logs: `tracing` to standard error, as text or as JSON lines.
 
-pub mod bpf_log;
-
 use std::io::{self, IsTerminal as _};
 
 use anyhow::{Context as _, Result};
