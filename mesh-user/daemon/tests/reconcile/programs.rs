@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 use mesh_core::plan::{Attachment, DeviceName, HookChoice, InterfaceRole, Plan};
-use mesh_lab::{foreign::ForeignXdp, link};
+use mesh_lab::{link, pass_xdp::PassXdp};
 use meshd::{
     kernel::{
         bpf::{Bpf, Pins},
@@ -140,7 +140,7 @@ fn an_interface_that_is_made_again_gets_its_program_again() -> Result<()> {
 #[test]
 fn an_xdp_program_of_others_is_left_alone() -> Result<()> {
     let site = site()?;
-    let foreign = ForeignXdp::attach(link::Port::new(&site.namespace, UNDERLAY))?;
+    let foreign = PassXdp::attach(link::Port::new(&site.namespace, UNDERLAY))?;
     let before = site.seen()?;
     let plan = plan(13);
     site.enter(async |directory| {
