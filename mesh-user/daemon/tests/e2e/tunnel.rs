@@ -217,8 +217,11 @@ fn a_client_with_another_address_is_found_again() -> Result<()> {
     })
     .with_context(|| network.tails())?;
     flow.stop()?;
-    let endpoint = direction.to.node.status()?.connection("cl01")?.endpoint.clone();
-    ensure!(endpoint.as_ref().is_some_and(|endpoint| endpoint.starts_with("172.31.0.77:")), "{endpoint:?}");
+    // The status is a little older than the session.
+    interrupt::wait_for("the server to name the new address", PATIENCE, PAUSE, || {
+        let endpoint = direction.to.node.status()?.connection("cl01")?.endpoint.clone();
+        Ok(endpoint.filter(|endpoint| endpoint.starts_with("172.31.0.77:")))
+    })?;
     Ok(())
 }
 
