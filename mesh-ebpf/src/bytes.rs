@@ -1,82 +1,75 @@
 //! Loads and stores of packet bytes at any alignment.
 //!
 //! Packet pointers may be read unaligned, the stack may not. The compiler knows of no such difference and would take each
-//! byte on its own, so these are instructions by hand, of 8, 4, 2 and 1 bytes.
+//! byte on its own, so these are instructions by hand.
 
 use core::arch::asm;
 
 macro_rules! load {
-    ($type:ty, $width:literal, $from:expr, $bytes:expr, $done:expr) => {{
+    ($type:ty, $width:literal, $at:expr) => {{
         let value: u64;
-        // SAFETY: the caller of `load` proved the bytes to lie in the packet.
-        unsafe {
-            asm!(concat!("{0} = *(", $width, " *)({1} + 0)"), out(reg) value, in(reg) $from + $done, options(readonly, nostack));
-        }
-        $bytes[$done..$done + size_of::<$type>()].copy_from_slice(&(value as $type).to_ne_bytes());
-        $done += size_of::<$type>();
+        asm!(concat!("{0} = *(", $width, " *)({1} + 0)"), out(reg) value, in(reg) $at, options(readonly, nostack));
+        (value as $type).to_ne_bytes()
     }};
 }
 
 macro_rules! store {
-    ($type:ty, $width:literal, $to:expr, $bytes:expr, $done:expr) => {{
+    ($type:ty, $width:literal, $at:expr, $bytes:expr) => {{
         let mut part = [0; size_of::<$type>()];
-        part.copy_from_slice(&$bytes[$done..$done + size_of::<$type>()]);
+        part.copy_from_slice($bytes);
         let value = u64::from(<$type>::from_ne_bytes(part));
-        // SAFETY: the caller of `store` proved the bytes to lie in the packet.
-        unsafe { asm!(concat!("*(", $width, " *)({0} + 0) = {1}"), in(reg) $to + $done, in(reg) value, options(nostack)) };
-        $done += size_of::<$type>();
+        asm!(concat!("*(", $width, " *)({0} + 0) = {1}"), in(reg) $at, in(reg) value, options(nostack));
     }};
 }
 
 /// # Safety
 ///
 /// All `N` bytes at `from` have been proved to lie in the packet.
-#[inline(always)]
 pub(crate) unsafe fn load<const N: usize>(from: usize) -> [u8; N] {
-    let (mut bytes, mut done) = ([0; N], 0);
-    while N - done >= 8 {
-        load!(u64, "u64", from, bytes, done);
+    let (mut bytes, words) = ([0; N], N & !7);
+    // SAFETY: the caller's; the offsets are those of the N bytes.
+    unsafe {
+        for at in (0..words).step_by(8) {
+            bytes[at..at + 8].copy_from_slice(&load!(u64, "u64", from + at));
+        }
+        if N & 4 != 0 {
+            bytes[words..words + 4].copy_from_slice(&load!(u32, "u32", from + words));
+        }
+        if N & 2 != 0 {
+            bytes[N & !3..(N & !3) + 2].copy_from_slice(&load!(u16, "u16", from + (N & !3)));
+        }
+        if N & 1 != 0 {
+            bytes[N - 1..].copy_from_slice(&load!(u8, "u8", from + N - 1));
+        }
     }
-    if N - done >= 4 {
-        load!(u32, "u32", from, bytes, done);
-    }
-    if N - done >= 2 {
-        load!(u16, "u16", from, bytes, done);
-    }
-    if N - done == 1 {
-        load!(u8, "u8", from, bytes, done);
-    }
-    debug_assert!(done == N);
     bytes
 }
 
 /// # Safety
 ///
 /// As for [`load`].
-#[inline(always)]
 pub(crate) unsafe fn store<const N: usize>(to: usize, bytes: [u8; N]) {
-    let mut done = 0;
-    while N - done >= 8 {
-        store!(u64, "u64", to, bytes, done);
+    let words = N & !7;
+    // SAFETY: as in `load`.
+    unsafe {
+        for at in (0..words).step_by(8) {
+            store!(u64, "u64", to + at, &bytes[at..at + 8]);
+        }
+        if N & 4 != 0 {
+            store!(u32, "u32", to + words, &bytes[words..words + 4]);
+        }
+        if N & 2 != 0 {
+            store!(u16, "u16", to + (N & !3), &bytes[N & !3..(N & !3) + 2]);
+        }
+        if N & 1 != 0 {
+            store!(u8, "u8", to + N - 1, &bytes[N - 1..]);
+        }
     }
-    if N - done >= 4 {
-        store!(u32, "u32", to, bytes, done);
-    }
-    if N - done >= 2 {
-        store!(u16, "u16", to, bytes, done);
-    }
-    if N - done == 1 {
-        store!(u8, "u8", to, bytes, done);
-    }
-    debug_assert!(done == N);
 }
 
 /// `number`, of which the verifier knows nothing any more: it follows no sum with `unknown` back.
-#[inline(always)]
 pub(crate) fn forget(mut number: usize, unknown: usize) -> usize {
     // SAFETY: arithmetic on registers only.
-    unsafe {
-        asm!("{0} += {1}", "{0} -= {1}", inout(reg) number, in(reg) unknown, options(pure, nomem, nostack));
-    }
+    unsafe { asm!("{0} += {1}", "{0} -= {1}", inout(reg) number, in(reg) unknown, options(pure, nomem, nostack)) };
     number
 }

@@ -46,64 +46,53 @@ static REDIRECTS: DevMapHash = DevMapHash::with_max_entries(maps::INTERFACE_SLOT
 pub(crate) struct Maps;
 
 impl Tables for Maps {
-    #[inline(always)]
     fn node(&self) -> Option<Node> {
         NODE.get(0).copied()
     }
 
-    #[inline(always)]
     fn locate_v4(&self, address: [u8; 4]) -> Option<Entry4> {
         // Never `None`: an entry that may be undefined costs more than one without a role.
         Some(locate_v4(address, |slot| entry(&TOP_V4, slot), |slot| entry(&CHUNKS_V4, slot)))
     }
 
-    #[inline(always)]
     fn locate_v6(&self, address: [u8; 16]) -> Option<Entry6> {
         let bits = u128::from_ne_bytes(address);
         Some(entry_v6((bits >> 64) as u64, bits as u64))
     }
 
-    #[inline(always)]
     fn announced_v4(&self, _: ConnectionId, _: [u8; 4]) -> Option<Entry4> {
         None
     }
 
-    #[inline(always)]
     fn announced_v6(&self, _: ConnectionId, _: [u8; 16]) -> Option<Entry6> {
         None
     }
 
-    #[inline(always)]
     fn remap(&self, id: RemapId) -> Option<Remap> {
         REMAPS.get(u32::from(id.0)).copied()
     }
 
-    #[inline(always)]
     fn is_wireguard_port(&self, port: u16) -> bool {
         let word = WIREGUARD_PORTS.get(u32::from(port >> 6)).copied().unwrap_or(0);
         word >> (port & 63) & 1 != 0
     }
 
-    #[inline(always)]
     fn icmp_token(&self) -> bool {
         may_send_icmp()
     }
 }
 
 /// How rewritten frames leave.
-#[inline(always)]
 pub(crate) fn onward() -> Onward {
     if REDIRECT.load() != 0 { Onward::Redirect } else { Onward::PassUp }
 }
 
 /// Whether that interface takes frames redirected by XDP.
-#[inline(always)]
 pub(crate) fn takes_redirects(interface: IfIndex) -> bool {
     REDIRECTS.get_ifindex(interface.0).is_some()
 }
 
 /// Sends the frame out by an interface that [`takes_redirects`]; gives the XDP action.
-#[inline(always)]
 pub(crate) fn redirect(interface: IfIndex) -> u32 {
     REDIRECTS.redirect(interface.0, 0).unwrap_or_else(|action| action)
 }
@@ -117,7 +106,6 @@ fn entry_v6(high: u64, low: u64) -> Entry6 {
     locate_v6(address, lengths, |prefix| unsafe { TABLE_V6.get(prefix) }.copied())
 }
 
-#[inline(always)]
 fn entry(slots: &Array<u64>, slot: u32) -> Option<Entry4> {
     let word = slots.get_ptr(slot)?;
     // SAFETY: the pointer is to a live map value. Volatile: one load of 8 bytes.

@@ -105,13 +105,15 @@ fn nested_target_dir(target_dir: &Path) -> PathBuf {
 }
 
 /// `v3` has 32-bit jumps and the atomics that return a value (kernel 5.12); BTF is made from the debug information.
-/// Without the third, LLVM calls a loop over bytes to clear as little as a word.
+/// Without the third, LLVM calls a loop over bytes to clear as little as a word; with the fourth it inlines whatever is not
+/// told otherwise: a call costs stack, of which there are 512 bytes.
 fn rustflags() -> OsString {
     let arch = env::var("CARGO_CFG_TARGET_ARCH").unwrap_or_else(|_| env::consts::ARCH.into());
     [
         "-Cdebuginfo=2",
         "-Clink-arg=--btf",
         "-Clink-arg=--disable-expand-memcpy-in-order",
+        "-Clink-arg=--llvm-args=-inline-threshold=100000",
         "-Ctarget-cpu=v3",
         &format!("--cfg=bpf_target_arch=\"{arch}\""),
     ]
