@@ -5,6 +5,7 @@
 mod budget;
 mod budgets;
 mod machine;
+mod remap;
 mod report;
 mod statistics;
 mod tunnel;
@@ -33,6 +34,8 @@ struct Arguments {
 enum Bench {
     /// What each BPF program costs: instructions, the verifier's walk, time per packet, memory
     Budget(budget::Arguments),
+    /// A forwarded and remapped packet beside nftables, and TCP through a remapped veth
+    Remap(remap::Arguments),
     /// One TCP stream through an encrypted tunnel, beside wireguard-go: throughput and CPU time
     Tunnel(tunnel::Arguments),
 }
@@ -42,6 +45,7 @@ impl Bench {
     fn name(&self) -> &'static str {
         match self {
             Bench::Budget(_) => "budget",
+            Bench::Remap(_) => "remap",
             Bench::Tunnel(_) => "tunnel",
         }
     }
@@ -52,6 +56,7 @@ fn main() -> Result<ExitCode> {
     let mut report = Report::begin(arguments.bench.name())?;
     match arguments.bench {
         Bench::Budget(arguments) => budget::run(&arguments, &mut report)?,
+        Bench::Remap(arguments) => remap::run(&arguments, &mut report)?,
         Bench::Tunnel(arguments) => tunnel::run(&arguments, &mut report)?,
     }
     report.finish(arguments.check, arguments.json.as_deref())
