@@ -19,11 +19,18 @@ pub const DIRECT_MTU: u16 = 1_400;
 pub const UNDERLAY_MTU: u16 = 1_500;
 
 /// What `cargo xtask run` shows.
-pub const SCENES: &[Scene] = &[Scene {
-    name: "wireguard",
-    about: "two clusters with the same pod CIDR, encrypted through a tunnel",
-    lay_out: wireguard_pair,
-}];
+pub const SCENES: &[Scene] = &[
+    Scene {
+        name: "wireguard",
+        about: "two clusters with the same pod CIDR, encrypted through a tunnel",
+        lay_out: wireguard_pair,
+    },
+    Scene {
+        name: "direct",
+        about: "two more of them, rewritten and forwarded in native XDP, without a tunnel",
+        lay_out: direct_pair,
+    },
+];
 
 use anyhow::Result;
 
