@@ -1,6 +1,7 @@
 //! The daemon as a whole: real programs in network namespaces, real traffic between them. Needs root.
 
 mod command_line;
+mod direct;
 mod plain_remote;
 mod refusals;
 mod tunnel;

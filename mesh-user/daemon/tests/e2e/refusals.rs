@@ -6,7 +6,10 @@ use anyhow::{Context, Result, ensure};
 use mesh_lab::{
     Lab,
     demo::{Connection, Network, Site, wireguard_pair},
-    interrupt, process,
+    interrupt,
+    link::Port,
+    pass_xdp::PassXdp,
+    process,
 };
 
 use crate::programs;
@@ -135,4 +138,28 @@ fn a_port_in_use() -> Result<()> {
     });
     said.with_context(|| node.tail(30))?;
     Ok(())
+}
+
+/// Without type information of the kernel the programs cannot be loaded.
+#[test]
+fn no_btf() -> Result<()> {
+    let lab = Lab::new()?;
+    let network = pair(&lab)?;
+    let node = &network.clusters[0].node;
+    let mut command = node.namespace().command("unshare");
+    let hide = "mount -t tmpfs none /sys/kernel/btf && exec \"$0\" \"$@\"";
+    command.args(["--mount", "sh", "-c", hide, env!("CARGO_BIN_EXE_meshd"), "--config"]).arg(node.settings());
+    let finished = process::finish(&mut command, PATIENCE)?;
+    let said = format!("{}\n{}", finished.stdout, finished.stderr);
+    ensure!(!finished.status.success() && said.contains("/sys/kernel/btf/vmlinux"), "{said}");
+    Ok(())
+}
+
+#[test]
+fn an_xdp_program_of_others() -> Result<()> {
+    let lab = Lab::new()?;
+    let network = pair(&lab)?;
+    network.clusters[0].node.configure(&Site::new(1).with_hook("xdp").settings())?;
+    let _foreign = PassXdp::attach(Port::new(network.clusters[0].gateway(), "und0"))?;
+    expect_refusal(&network, &["und0", "XDP program"])
 }
