@@ -89,7 +89,10 @@ impl Control {
 
     /// Puts the first plan in force, then follows changes for ever. Only the start can fail.
     pub async fn run(mut self, mut wakes: Wakes) -> Result<()> {
-        self.begin().await.context("not started, nothing was applied")?;
+        if let Err(error) = self.begin().await {
+            self.world.withdraw()?;
+            return Err(error.context("not started, nothing was applied"));
+        }
         loop {
             self.publish();
             tokio::select! {

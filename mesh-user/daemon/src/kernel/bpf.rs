@@ -101,6 +101,11 @@ impl Bpf {
         Ok(Loaded { bpf: Bpf { ebpf, pins }, tables, counters, fingerprint: fingerprint(log) })
     }
 
+    /// Unpins everything.
+    pub fn unpin(&self) -> Result<()> {
+        Pins::remove(&self.pins.root).map(drop)
+    }
+
     /// For the log lines of the programs.
     pub fn object(&mut self) -> &mut Ebpf {
         &mut self.ebpf

@@ -143,6 +143,16 @@ impl World {
         Ok(())
     }
 
+    /// A start that was refused leaves no empty maps behind. Maps of an earlier run are in use and stay.
+    pub fn withdraw(&mut self) -> Result<()> {
+        if self.record.interfaces.is_empty()
+            && let Some(programs) = &self.programs
+        {
+            programs.bpf.unpin()?;
+        }
+        Ok(())
+    }
+
     /// Passes the log lines of the programs on to the daemon's log.
     pub fn log_programs(&mut self) -> Result<()> {
         self.programs.as_mut().map_or(Ok(()), |programs| bpf_log::start(programs.bpf.object()))
