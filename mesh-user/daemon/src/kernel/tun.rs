@@ -13,15 +13,12 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use mesh_core::plan::DeviceName;
+use mesh_core::{plan::DeviceName, tunnel::vnet};
 use rustix::fs::{Mode, OFlags};
 
 /// What `gso_max_size` of the device should be: the TCP segments of one read then fill one UDP datagram batch, which
 /// holds 65,507 bytes, with 60 bytes of headers, padding and tags for each of about 45 segments.
 pub const GSO_MAX_SIZE: u32 = 61_000;
-
-/// Bytes of `struct virtio_net_hdr` in front of each packet, little-endian.
-pub const VNET_HEADER_LEN: usize = 10;
 
 const PATH: &str = "/dev/net/tun";
 
@@ -29,7 +26,6 @@ const PATH: &str = "/dev/net/tun";
 #[derive(Debug)]
 pub struct Tun {
     queue: OwnedFd,
-    name: DeviceName,
     udp_segments: bool,
     /// An abstract socket exists once per network namespace and vanishes with its process. It says that the device is
     /// taken, which a multi-queue device itself does not.
@@ -47,18 +43,7 @@ impl Tun {
         set(&queue, libc::TUNSETPERSIST, 1).with_context(|| format!("{}: make the device persistent", name.0))?;
         set_vnet_header(&queue).with_context(|| format!("{}: set the packet header", name.0))?;
         let udp_segments = set_offloads(&queue).with_context(|| format!("{}: set TUN offloads", name.0))?;
-        Ok(Tun { queue, name: name.clone(), udp_segments, _claim: claim })
-    }
-
-    /// Deletes a device of ours; one that does not exist is no error.
-    pub fn remove(name: &DeviceName) -> anyhow::Result<()> {
-        let _claim = claim(name)?;
-        let queue = attach(name)?;
-        set(&queue, libc::TUNSETPERSIST, 0).with_context(|| format!("{}: delete the device", name.0))
-    }
-
-    pub fn name(&self) -> &DeviceName {
-        &self.name
+        Ok(Tun { queue, udp_segments, _claim: claim })
     }
 
     /// The kernel takes and gives UDP super-packets (Linux 6.2).
@@ -66,12 +51,12 @@ impl Tun {
         self.udp_segments
     }
 
-    /// Reads one packet or super-packet, [`VNET_HEADER_LEN`] first.
+    /// Reads one packet or super-packet, the header of [`vnet`] first.
     pub fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         Ok(rustix::io::read(&self.queue, buffer)?)
     }
 
-    /// Writes one packet or super-packet from its parts, [`VNET_HEADER_LEN`] first.
+    /// Writes one packet or super-packet from its parts, the header of [`vnet`] first.
     pub fn write(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
         Ok(rustix::io::writev(&self.queue, parts)?)
     }
@@ -99,9 +84,9 @@ fn attach(name: &DeviceName) -> anyhow::Result<OwnedFd> {
     let queue = rustix::fs::open(PATH, OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())
         .with_context(|| format!("open {PATH}: is the module tun loaded, and are we root?"))?;
     let flags = libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_VNET_HDR | libc::IFF_MULTI_QUEUE;
-    let request = interface_request(name, flags as libc::c_short)?;
+    let mut request = interface_request(name, flags as libc::c_short)?;
     // SAFETY: TUNSETIFF reads and writes one `ifreq`, which lives on this stack frame.
-    let result = unsafe { libc::ioctl(queue.as_raw_fd(), libc::TUNSETIFF, &raw const request) };
+    let result = unsafe { libc::ioctl(queue.as_raw_fd(), libc::TUNSETIFF, &raw mut request) };
     if result == 0 {
         return Ok(queue);
     }
@@ -138,7 +123,7 @@ fn set(queue: &OwnedFd, what: libc::Ioctl, value: libc::c_ulong) -> io::Result<(
 }
 
 fn set_vnet_header(queue: &OwnedFd) -> io::Result<()> {
-    for (what, value) in [(libc::TUNSETVNETHDRSZ, VNET_HEADER_LEN as libc::c_int), (libc::TUNSETVNETLE, 1)] {
+    for (what, value) in [(libc::TUNSETVNETHDRSZ, vnet::LEN as libc::c_int), (libc::TUNSETVNETLE, 1)] {
         // SAFETY: both requests read one `int`, which lives on this stack frame.
         if unsafe { libc::ioctl(queue.as_raw_fd(), what, &raw const value) } != 0 {
             return Err(io::Error::last_os_error());
