@@ -95,9 +95,13 @@ impl Report {
         Ok(if check && !missed.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
     }
 
+    /// Names of the figures that miss their budget.
+    pub(crate) fn exceeded(&self) -> Vec<String> {
+        self.rows.iter().filter(|row| row.ok == Some(false)).map(|row| row.name.clone()).collect()
+    }
+
     fn missed(&self) -> Vec<String> {
-        let held = |row: &&Row| row.ok == Some(false);
-        let mut missed: Vec<_> = self.rows.iter().filter(held).map(|row| row.name.clone()).collect();
+        let mut missed = self.exceeded();
         let answered = |name: &str| self.rows.iter().any(|row| row.name == name);
         missed.extend(self.budgets.keys().filter(|name| !answered(name)).map(|name| format!("{name}: not measured")));
         missed

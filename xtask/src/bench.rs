@@ -5,7 +5,6 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result, bail};
 
 use crate::{
-    bpf_build,
     place::Place,
     process,
     setup::{self, Purpose},
@@ -36,7 +35,6 @@ pub(crate) fn start(place: &Place, arguments: &[String]) -> Result<ExitCode> {
     let status = Command::new(&program)
         .args(arguments)
         .env("MESH_TOOLS", place.tools.dir())
-        .env("MESH_BPF_OBJECT", bpf_build::object(&place.target_dir))
         .status()
         .with_context(|| format!("cannot start {}", program.display()))?;
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })

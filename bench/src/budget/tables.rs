@@ -20,7 +20,7 @@ pub(super) const REMOTE_V6: [u8; 16] = [0xfd, 0x18, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0
 pub(super) const OURS_V4: [u8; 4] = [10, 0, 0, 9];
 pub(super) const OURS_V6: [u8; 16] = [0xfd, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9];
 
-const REMAP_ID: u16 = 1;
+pub(super) const REMAP_ID: u16 = 1;
 /// A prime that divides no size in use: neighbours in the cycle are far apart in the table.
 const STRIDE: u32 = 7_919;
 

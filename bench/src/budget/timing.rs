@@ -9,7 +9,7 @@ use aya::{
 use crate::statistics::minimum;
 
 /// Packets per timed run.
-const REPEAT: u32 = 1_000_000;
+pub(super) const REPEAT: u32 = 1_000_000;
 const XDP_PASS: u32 = 2;
 
 /// What judges frames that come from remotes.

@@ -19,7 +19,8 @@ use mesh_core::plan::slots;
 
 use super::{bpf_counters::Counters, slot_map::SlotMap};
 
-const OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/mesh.o"));
+/// All programs and maps, as `mesh-ebpf` was built.
+pub const OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/mesh.o"));
 /// What the kernel says of itself; without it no program is verified with its types.
 const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 /// `BPF_FS_MAGIC`.
@@ -89,10 +90,7 @@ impl Bpf {
     }
 
     fn load_pinned(pins: Pins, log: bool) -> Result<Loaded> {
-        let level = if log { u8::MAX } else { 0 };
-        let mut loader = EbpfLoader::new();
-        loader.override_global(aya_log::LEVEL, &level, false);
-        loader.map_max_entries(name::CHUNKS_V4, slots::CHUNKS * CHUNK_SLOTS as u32);
+        let mut loader = loader(log);
         for map in ALL_MAPS {
             loader.map_pin_path(map, pins.maps().join(map));
         }
@@ -110,6 +108,15 @@ impl Bpf {
     pub fn object(&mut self) -> &mut Ebpf {
         &mut self.ebpf
     }
+}
+
+/// How the object is loaded, pins aside.
+pub fn loader(log: bool) -> EbpfLoader<'static> {
+    let level = if log { &u8::MAX } else { &0 };
+    let mut loader = EbpfLoader::new();
+    loader.override_global(aya_log::LEVEL, level, false);
+    loader.map_max_entries(name::CHUNKS_V4, slots::CHUNKS * CHUNK_SLOTS as u32);
+    loader
 }
 
 impl Pins {
