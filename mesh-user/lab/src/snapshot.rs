@@ -5,7 +5,7 @@
 use std::{
     collections::BTreeSet,
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
 };
@@ -14,9 +14,13 @@ use anyhow::{Result, bail};
 
 use crate::{lab, namespace, process};
 
-/// Links, addresses, routes, rules, sysctls, namespaces, BPF programs, pins, mounts, directories and daemons.
+/// Links, addresses, routes, rules, sysctls, namespaces, BPF programs that no process has open, pins, mounts, directories
+/// and daemons.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot(BTreeSet<String>);
+
+/// How the line of a BPF program begins.
+const PROGRAM: &str = "BPF program: ";
 
 impl Snapshot {
     pub fn take() -> Result<Snapshot> {
@@ -39,7 +43,9 @@ impl Snapshot {
         let temporary = std::env::temp_dir();
         let made = names(&temporary).filter(|name| name.starts_with(lab::PREFIX));
         lines.extend(made.map(|name| format!("directory: {name}")));
-        lines.extend(bpf_programs().map(|id| format!("BPF program: {id}")));
+        // Other processes load and drop programs as they like; what nobody has open was left by somebody.
+        let open = open_bpf_programs();
+        lines.extend(bpf_programs().filter(|id| !open.contains(id)).map(|id| format!("{PROGRAM}{id}")));
         mounts_and_pins(&mut lines)?;
         daemons(&mut lines);
         lines.retain(|line| !lab::is_of_another_live_run(line));
@@ -48,7 +54,9 @@ impl Snapshot {
 
     /// What is there now and was not, or is not there any more, one line each.
     pub fn difference(&self, after: &Snapshot) -> Vec<String> {
-        let gone = self.0.difference(&after.0).map(|line| format!("- {line}"));
+        // A program that nobody had open and that is gone was being freed already.
+        let gone = self.0.difference(&after.0).filter(|line| !line.starts_with(PROGRAM));
+        let gone = gone.map(|line| format!("- {line}"));
         gone.chain(after.0.difference(&self.0).map(|line| format!("+ {line}"))).collect()
     }
 
@@ -126,6 +134,28 @@ fn bpf_programs() -> impl Iterator<Item = u32> {
     })
 }
 
+/// The ids of the programs that a process has open, itself or by a BPF link.
+fn open_bpf_programs() -> BTreeSet<u32> {
+    let mut open = BTreeSet::new();
+    for process in processes() {
+        for fd in fs::read_dir(process.join("fd")).into_iter().flatten().flatten() {
+            let kind = fs::read_link(fd.path()).unwrap_or_default();
+            if !kind.to_string_lossy().contains("bpf") {
+                continue;
+            }
+            let facts = fs::read_to_string(process.join("fdinfo").join(fd.file_name())).unwrap_or_default();
+            let ids = facts.lines().filter_map(|line| line.strip_prefix("prog_id:"));
+            open.extend(ids.filter_map(|id| id.trim().parse::<u32>().ok()));
+        }
+    }
+    open
+}
+
+fn processes() -> impl Iterator<Item = PathBuf> {
+    let is_pid = |name: &String| name.bytes().all(|byte| byte.is_ascii_digit());
+    names(Path::new("/proc")).filter(is_pid).map(|pid| Path::new("/proc").join(pid))
+}
+
 fn mounts_and_pins(lines: &mut BTreeSet<String>) -> Result<()> {
     for line in fs::read_to_string("/proc/self/mountinfo")?.lines() {
         // Ids and device numbers differ from mount to mount: proc(5).
@@ -151,8 +181,8 @@ fn pins(directory: &Path, lines: &mut BTreeSet<String>) {
 
 /// Running daemons of the kind that the lab starts, with their command lines (which name the run).
 fn daemons(lines: &mut BTreeSet<String>) {
-    for pid in names(Path::new("/proc")).filter(|name| name.bytes().all(|byte| byte.is_ascii_digit())) {
-        let read = |what: &str| fs::read_to_string(Path::new("/proc").join(&pid).join(what)).unwrap_or_default();
+    for process in processes() {
+        let read = |what: &str| fs::read_to_string(process.join(what)).unwrap_or_default();
         if matches!(read("comm").trim(), "meshd" | "nginx") {
             lines.insert(format!("process: {}", read("cmdline").replace('\0', " ")));
         }

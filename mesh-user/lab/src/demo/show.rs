@@ -53,7 +53,8 @@ pub fn run(scenes: &[Scene], programs: &Programs, once: bool) -> Result<Outcome>
     for network in &networks {
         print_status(network)?;
     }
-    print_table(&rows);
+    println!();
+    print_tables(scenes, &rows);
     let broken = rows.iter().filter(|row| row.result.is_err()).count();
     if interrupt::requested() {
         return Ok(Outcome::Interrupted);
@@ -125,32 +126,29 @@ fn print_status(network: &Network) -> Result<()> {
     Ok(())
 }
 
-/// A line for each check, a column for each direction.
-fn print_table(rows: &[Row]) {
-    let mut columns: Vec<(&str, &str)> = Vec::new();
-    for row in rows {
-        if !columns.contains(&(row.scene, &row.direction)) {
-            columns.push((row.scene, &row.direction));
+/// A table for each scene: a line for each check, a column for each direction.
+fn print_tables(scenes: &[Scene], rows: &[Row]) {
+    for scene in scenes {
+        let rows: Vec<&Row> = rows.iter().filter(|row| row.scene == scene.name).collect();
+        let mut columns: Vec<&str> = rows.iter().map(|row| row.direction.as_str()).collect();
+        columns.dedup();
+        print_line(scene.name, columns.iter().map(|direction| (*direction).to_owned()));
+        for check in CHECKS {
+            print_line(check.name, columns.iter().map(|direction| cell(&rows, direction, check.name)));
         }
-    }
-    let width = columns.iter().map(|(_, direction)| direction.len()).max().unwrap_or(0).max(12);
-    let line = |first: &str, cells: Vec<String>| {
-        let cells: Vec<String> = cells.into_iter().map(|cell| format!("{cell:width$}")).collect();
-        println!("{first:24}  {}", cells.join("  ").trim_end());
-    };
-    println!();
-    line("", columns.iter().map(|(scene, _)| (*scene).to_owned()).collect());
-    line("", columns.iter().map(|(_, direction)| (*direction).to_owned()).collect());
-    for check in CHECKS {
-        let cells = columns.iter().map(|column| cell(rows, *column, check.name)).collect();
-        line(check.name, cells);
+        println!();
     }
     let failed = rows.iter().filter(|row| row.result.is_err()).count();
-    println!("\n{} checks, {failed} failed", rows.len());
+    println!("{} checks, {failed} failed", rows.len());
 }
 
-fn cell(rows: &[Row], (scene, direction): (&str, &str), check: &str) -> String {
-    let row = rows.iter().find(|row| (row.scene, row.direction.as_str(), row.check) == (scene, direction, check));
+fn print_line(first: &str, cells: impl Iterator<Item = String>) {
+    let cells: String = cells.map(|cell| format!("  {cell:19}")).collect();
+    println!("{first:20}{}", cells.trim_end());
+}
+
+fn cell(rows: &[&Row], direction: &str, check: &str) -> String {
+    let row = rows.iter().find(|row| (row.direction.as_str(), row.check) == (direction, check));
     match row.map(|row| (row.took, row.result.is_ok())) {
         Some((took, true)) => format!("ok {:>8}", seconds(took)),
         Some((_, false)) => "FAILED".into(),
