@@ -108,6 +108,9 @@ impl Control {
                     if !self.trouble.is_empty() {
                         self.repair().await;
                     }
+                    if let Err(error) = self.world.prove_redirects(&self.plan) {
+                        tracing::warn!("{error:#}");
+                    }
                 }
             }
         }

@@ -1,6 +1,9 @@
 //! Which program runs on which interface, at which hook, and why there.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use anyhow::{Context as _, Result, bail};
 use mesh_common::ids::IfIndex;
@@ -126,19 +129,23 @@ impl World {
         Ok(())
     }
 
-    /// Lets XDP redirect to the interfaces of the plan that are found to take such frames, and to no other.
-    pub(super) fn prove_redirects(&mut self, plan: &Plan) -> Result<()> {
+    /// Lets XDP redirect to the interfaces of the plan that are found to take such frames, and to no other. The far end of
+    /// a veth may change its mind without an event, so this is asked again from time to time.
+    pub fn prove_redirects(&mut self, plan: &Plan) -> Result<()> {
         let Some(maps) = &mut self.tables.maps else { return Ok(()) };
         let indices = plan.interfaces.keys().filter_map(|device| self.links.get(device)).map(|link| link.index);
-        let proved: Vec<u32> =
+        let mut proved: BTreeSet<u32> =
             indices.filter(|index| xdp_features::takes_redirects(*index)).map(|index| index.0).collect();
-        let known: Vec<u32> = maps.redirects.keys().collect::<Result<_, _>>().context("cannot read the redirects")?;
-        for index in known.iter().filter(|index| !proved.contains(index)) {
-            maps.redirects.remove(*index).context("cannot withdraw a redirect")?;
+        let known: BTreeSet<u32> =
+            maps.redirects.keys().collect::<Result<_, _>>().context("cannot read the redirects")?;
+        for index in known.difference(&proved) {
+            // The entry goes by itself with its device.
+            if let Err(error) = maps.redirects.remove(*index) {
+                tracing::debug!(index, "cannot withdraw a redirect: {error}");
+            }
         }
-        for index in proved.iter().filter(|index| !known.contains(index)) {
-            maps.redirects.insert(*index, *index, None, 0).context("cannot allow a redirect")?;
-        }
+        // So does a device between the look and now.
+        proved.retain(|index| known.contains(index) || maps.redirects.insert(*index, *index, None, 0).is_ok());
         self.redirects = proved.into_iter().map(IfIndex).collect();
         Ok(())
     }
