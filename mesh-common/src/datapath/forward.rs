@@ -180,7 +180,7 @@ where
         ruling => return Packed::drop(ruling.reason_index()),
     }
     let remap = job.rewrite.remap;
-    let verdict = match Way::unpack(<[u8; N]>::stage(|| choose(&mut job, fib).pack())) {
+    let verdict = match Way::unpack(apart(|| choose(&mut job, fib).pack())) {
         Way::Tell(problem) => {
             let told = job.rewrite.may_be_reported() && apart(|| reply(&mut job, problem)).is_some();
             let reason = problem.reason();
