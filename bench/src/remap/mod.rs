@@ -5,10 +5,9 @@ mod forward;
 mod kernel;
 mod programs;
 
-use std::{env, fs};
-
-use anyhow::{Context, Result};
+use anyhow::Result;
 use mesh_lab::Lab;
+use meshd::kernel::bpf::OBJECT;
 
 use crate::{
     report::{Report, Rival},
@@ -29,11 +28,9 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments, report: &mut Report) -> Result<()> {
-    let path = env::var_os("MESH_BPF_OBJECT").context("MESH_BPF_OBJECT is not set; run: cargo xtask bench remap")?;
-    let object = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
     let lab = Lab::new()?;
-    forwarding(&lab, &object, arguments.runs, report)?;
-    streams(&lab, &object, arguments, report)
+    forwarding(&lab, OBJECT, arguments.runs, report)?;
+    streams(&lab, OBJECT, arguments, report)
 }
 
 /// CPU time per packet of a router. Runs are interleaved.
