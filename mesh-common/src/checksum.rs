@@ -64,12 +64,24 @@ pub fn replace_partial<const N: usize>(sum: [u8; 2], old: [u8; N], new: [u8; N])
     changed(u16::from_ne_bytes(sum), old, new).to_ne_bytes()
 }
 
+/// What an unfolded sum gains when `old` becomes `new`, as the kernel's `csum_diff` says it.
+#[inline(always)]
+pub fn difference<const N: usize>(old: [u8; N], new: [u8; N]) -> u32 {
+    let sum = complement(old) + words(new);
+    let sum = (sum >> 32) + (sum & 0xffff_ffff);
+    ((sum >> 32) + (sum & 0xffff_ffff)) as u32
+}
+
+/// The sum of the complement of every word.
+#[inline(always)]
+fn complement<const N: usize>(bytes: [u8; N]) -> u64 {
+    0xffff_ffff * (N as u64 / 4) + 0xffff * (N as u64 % 4 / 2) - words(bytes)
+}
+
 #[inline(always)]
 fn changed<const N: usize>(sum: u16, old: [u8; N], new: [u8; N]) -> u16 {
     // The complement of every word of `old` is the complement of its sum, up to a multiple of 0xffff.
-    const { assert!(N.is_multiple_of(2), "a checksum changes by whole words") };
-    let most = 0xffff_ffff * (N as u64 / 4) + 0xffff * (N as u64 % 4 / 2);
-    fold(u64::from(sum) + (most - words(old)) + words(new))
+    fold(u64::from(sum) + complement(old) + words(new))
 }
 
 /// The sum of a field of even length; the loops have constant bounds and unroll.
@@ -93,6 +105,15 @@ mod tests {
     use super::*;
 
     /// RFC 1071 section 3: the words 0001 f203 f4f5 f6f7 sum to ddf2.
+    #[test]
+    fn a_difference_added_to_a_sum_is_the_change() {
+        let (old, new) = ([0x12, 0x34, 0xff, 0xff, 0, 0, 0, 1], [0xab, 0xcd, 0, 0, 0xff, 0xfe, 7, 8]);
+        let rest = 0x0001_8765_u64;
+        let changed = fold(rest + words(old) + u64::from(difference(old, new)));
+        assert_eq!(changed % 0xffff, fold(rest + words(new)) % 0xffff);
+        assert_eq!(difference([1, 2], [1, 2]) % 0xffff, 0);
+    }
+
     #[test]
     fn sums_the_example_of_the_rfc() {
         let bytes = [0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7];

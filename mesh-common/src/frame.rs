@@ -41,7 +41,9 @@ pub trait Frame {
 
     /// Length from `l3` of the longest packet that this frame becomes on the wire: the frame's own, or the headers
     /// and one `gso_size` where it is a super-packet.
-    fn segment_len(&self, l3: usize) -> usize;
+    fn segment_len(&self, l3: usize) -> usize {
+        self.len().saturating_sub(l3)
+    }
 
     /// The same number, of which nothing is known any more. The verifier of BPF programs looks at each way to come to an
     /// offset again; where many ways meet, they have to look the same.

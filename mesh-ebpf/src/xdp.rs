@@ -1,50 +1,35 @@
 //! The XDP programs: [`Frame`] over packet pointers, and the actions of a driver.
 
-use core::{arch::asm, ffi::c_void, marker::PhantomData};
+use core::{arch::asm, marker::PhantomData};
 
-use aya_ebpf::{
-    bindings::{xdp_action::*, xdp_md},
-    helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail},
-    macros::xdp,
-    programs::XdpContext,
-};
+use aya_ebpf::{bindings::*, helpers::*, macros::xdp, programs::XdpContext};
 use aya_log_ebpf::debug;
 use mesh_common::{
     checksum::{replace, replace_optional},
-    datapath::route::{Link, Route},
+    datapath::{forward::*, hook::*, route::Fib},
     frame::{Frame, L4Checksum},
     ids::IfIndex,
 };
+use xdp_action::*;
 
-use crate::{
-    Packet, Underlay, Workload, bytes,
-    fib::{Asker, KernelRoutes},
-    run,
-    tables::{redirect, takes_redirects},
-};
+use crate::{bytes, fib::KernelRoutes, maps::*};
 
 #[xdp]
-pub fn xdp_workload(ctx: XdpContext) -> u32 {
-    act(&ctx, run(XdpFrame::<Workload>::new(ctx.ctx), Workload))
+pub(crate) fn xdp_workload(ctx: XdpContext) -> u32 {
+    run(XdpFrame::<Workload>::new(ctx.ctx), Workload, &Maps, Maps) as u32
 }
 
 #[xdp]
-pub fn xdp_underlay(ctx: XdpContext) -> u32 {
-    let interface = IfIndex(ctx.ingress_ifindex() as u32);
-    act(&ctx, run(XdpFrame::<Underlay>::new(ctx.ctx), Underlay(interface)))
+pub(crate) fn xdp_underlay(ctx: XdpContext) -> u32 {
+    let frame = XdpFrame::<Underlay>::new(ctx.ctx);
+    let door = Underlay(frame.interface());
+    run(frame, door, &Maps, Maps) as u32
 }
 
 /// Passes everything: what the cost of the others is measured against.
 #[xdp]
-pub fn xdp_empty(_: XdpContext) -> u32 {
+pub(crate) fn xdp_empty(_: XdpContext) -> u32 {
     XDP_PASS
-}
-
-fn act(ctx: &XdpContext, (action, dropped): (i32, Option<u8>)) -> u32 {
-    if let Some(reason) = dropped {
-        debug!(ctx, "interface {}: dropped, reason {}", ctx.ingress_ifindex(), reason);
-    }
-    action as u32
 }
 
 /// The frame in the driver's buffer. Its type differs by program, so that each function has one caller and is inlined.
@@ -55,58 +40,47 @@ struct XdpFrame<D> {
     door: PhantomData<D>,
 }
 
-/// Further into a frame than any header of it is.
-const MAX_OFFSET: usize = 0x7fff;
-
 impl<D> XdpFrame<D> {
     fn new(ctx: *mut xdp_md) -> Self {
         // SAFETY: the context is valid as long as the program runs; so in all of this file.
-        let (start, end) = unsafe { ((*ctx).data as usize, (*ctx).data_end as usize) };
-        XdpFrame { ctx, start: opaque(start), end: opaque(end), door: PhantomData }
+        let (mut start, mut end) = unsafe { ((*ctx).data as usize, (*ctx).data_end as usize) };
+        // Hides that the fields are 32 bits wide in their type: packet pointers compared as 32-bit numbers would teach the
+        // verifier nothing.
+        // SAFETY: no instructions at all but moves to itself.
+        unsafe { asm!("{0} = {0}", "{1} = {1}", inout(reg) start, inout(reg) end, options(pure, nomem, nostack)) };
+        XdpFrame { ctx, start, end, door: PhantomData }
     }
 
-    /// Where `N` bytes of the frame are. The verifier wants a bound on what is added to a packet pointer.
+    /// Where `N` bytes of the frame are. The verifier wants a bound on what is added to a packet pointer; 32 KB into a frame
+    /// is no header of it.
     fn find<const N: usize>(&self, at: usize) -> Option<usize> {
-        (at <= MAX_OFFSET && self.start + at + N <= self.end).then_some(self.start + at)
+        (at <= 0x7fff && self.start + at + N <= self.end).then_some(self.start + at)
     }
 }
 
-impl<D> Packet for XdpFrame<D> {
+impl<D> Hook for XdpFrame<D> {
     const PASS: i32 = XDP_PASS as i32;
     const DROP: i32 = XDP_DROP as i32;
 
-    fn ifindex(&self) -> u32 {
-        Self::ingress(self.ctx.cast())
+    fn interface(&self) -> IfIndex {
+        // SAFETY: see `new`.
+        IfIndex(unsafe { (*self.ctx).ingress_ifindex })
     }
 
-    fn has_tag_aside(&self) -> bool {
-        false
-    }
-
-    fn routes(&self) -> KernelRoutes<Self> {
-        KernelRoutes(self.ctx.cast(), PhantomData)
+    fn routes(&self) -> impl Fib + use<D> {
+        KernelRoutes::<false>(self.ctx.cast())
     }
 
     fn redirect(&self, to: IfIndex) -> i32 {
-        redirect(to) as i32
+        REDIRECTS.redirect(to.0, 0).unwrap_or_else(|action| action) as i32
     }
 
     fn reply(&self) -> i32 {
         XDP_TX as i32
     }
-}
 
-impl<D> Asker for XdpFrame<D> {
-    const KERNEL_CHECKS_LENGTH: bool = true;
-    const FLAGS: u32 = 0;
-
-    fn ingress(context: *mut c_void) -> u32 {
-        // SAFETY: see `new`.
-        unsafe { (*context.cast::<xdp_md>()).ingress_ifindex }
-    }
-
-    fn to(interface: IfIndex, link: Link) -> Route {
-        if takes_redirects(interface) { Route::Redirect { interface, link: Some(link) } } else { Route::NeedsKernel }
+    fn note_drop(&self, reason: u8) {
+        debug!(&XdpContext::new(self.ctx), "interface {}: dropped, reason {}", self.interface().0, reason);
     }
 }
 
@@ -127,14 +101,8 @@ impl<D> Frame for XdpFrame<D> {
 
     /// Checksums of received frames are complete.
     fn l4_replace<const N: usize>(&mut self, field: L4Checksum, old: [u8; N], new: [u8; N]) -> Option<()> {
-        let before = self.load(field.at)?;
-        let optional = field.zero_is_none;
-        let after = if optional { replace_optional(before, old, new) } else { replace(before, old, new) };
-        self.store(field.at, after)
-    }
-
-    fn segment_len(&self, l3: usize) -> usize {
-        self.len().saturating_sub(l3)
+        let (sum, optional) = (self.load(field.at)?, field.zero_is_none);
+        self.store(field.at, if optional { replace_optional(sum, old, new) } else { replace(sum, old, new) })
     }
 
     fn forget(&self, at: usize) -> usize {
@@ -148,12 +116,4 @@ impl<D> Frame for XdpFrame<D> {
         *self = XdpFrame::new(ctx);
         (!refused).then_some(())
     }
-}
-
-/// Hides that the context's fields are 32 bits wide in its type. Comparing packet pointers as 32-bit numbers would teach
-/// the verifier nothing.
-fn opaque(mut pointer: usize) -> usize {
-    // SAFETY: no instruction at all but a move to itself.
-    unsafe { asm!("{0} = {0}", inout(reg) pointer, options(pure, nomem, nostack)) };
-    pointer
 }

@@ -32,6 +32,28 @@ impl Door for Ingress {
     }
 }
 
+/// [`Ingress::Workload`].
+#[derive(Clone, Copy, Debug)]
+pub struct Workload;
+
+/// [`Ingress::Underlay`].
+#[derive(Clone, Copy, Debug)]
+pub struct Underlay(pub IfIndex);
+
+impl Door for Workload {
+    #[inline(always)]
+    fn ingress(self) -> Ingress {
+        Ingress::Workload
+    }
+}
+
+impl Door for Underlay {
+    #[inline(always)]
+    fn ingress(self) -> Ingress {
+        Ingress::Underlay(self.0)
+    }
+}
+
 /// What a hook does with the packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KernelVerdict {
@@ -180,7 +202,8 @@ where
         ruling => return Packed::drop(ruling.reason_index()),
     }
     let remap = job.rewrite.remap;
-    let verdict = match Way::unpack(apart(|| choose(&mut job, fib).pack())) {
+    let way = if needs_no_route(&job, fib) { Way::PassUp.pack() } else { apart(|| choose(&mut job, fib).pack()) };
+    let verdict = match Way::unpack(way) {
         Way::Tell(problem) => {
             let told = job.rewrite.may_be_reported() && apart(|| reply(&mut job, problem)).is_some();
             let reason = problem.reason();
@@ -206,6 +229,15 @@ where
     // Others' datagrams that this node forwards may go to the same port elsewhere.
     let flow = flow(job.frame, job.l3, &job.header, job.header.src(), job.header.dst());
     <[u8; N]>::route(fib, &flow) == Route::Local
+}
+
+/// What is passed up and can meet neither of the two problems that the kernel would report with the wrong addresses.
+#[inline(always)]
+fn needs_no_route<const N: usize, F: Frame, D, T, R: Fib>(job: &Job<'_, N, F, D, T>, fib: &R) -> bool
+where
+    [u8; N]: Address<N>,
+{
+    fib.onward() == Onward::PassUp && job.frame.len() <= job.l3 + ALWAYS_FITS && job.header.ttl() > 1
 }
 
 /// Finds the way on. For a redirect the packet becomes one hop older and gets its new Ethernet addresses.

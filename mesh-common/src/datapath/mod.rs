@@ -11,6 +11,7 @@ pub mod address;
 mod doors;
 pub mod forward;
 pub mod guard;
+pub mod hook;
 pub mod icmp_error;
 pub mod remap;
 pub mod route;
@@ -42,8 +43,12 @@ pub trait Tables {
     fn locate_v6(&self, address: [u8; 16]) -> Option<Entry6>;
     /// What the remote of this connection announced: the longest of its real prefixes that holds the address, and what
     /// we call it. Kernel hooks have none.
-    fn announced_v4(&self, connection: ConnectionId, address: [u8; 4]) -> Option<Entry4>;
-    fn announced_v6(&self, connection: ConnectionId, address: [u8; 16]) -> Option<Entry6>;
+    fn announced_v4(&self, _connection: ConnectionId, _address: [u8; 4]) -> Option<Entry4> {
+        None
+    }
+    fn announced_v6(&self, _connection: ConnectionId, _address: [u8; 16]) -> Option<Entry6> {
+        None
+    }
     fn remap(&self, id: RemapId) -> Option<Remap>;
     /// This UDP port on an address of ours carries WireGuard.
     fn is_wireguard_port(&self, port: u16) -> bool;

@@ -3,6 +3,10 @@
 //! [`Job::decide`] only looks up and checks; [`Job::apply`] only writes, and only what was decided. So a drop never leaves a packet
 //! half-written, and an ICMP error can quote the packet as it came although its new addresses are already known.
 
+mod rewrite;
+
+pub use rewrite::{Rewrite, Ruling};
+
 use super::{
     DropReason, Ingress, Tables, Verdict,
     address::{Address, Change, IpHeader},
@@ -15,8 +19,9 @@ use crate::{
     checksum,
     frame::{Frame, L4Checksum},
     ids::{ConnectionId, RemapId},
-    wire::{self, icmp},
+    wire,
 };
+use rewrite::{Body, BodyKind, PackedBody, Quote};
 
 /// Judges the IP packet at `l3` and rewrites it where it is ours.
 #[inline(always)]
@@ -62,148 +67,6 @@ fn unreadable(ingress: Ingress, reason: DropReason) -> Verdict {
         Ingress::Workload | Ingress::Underlay(_) => Verdict::Pass,
         Ingress::Tun | Ingress::Tunnel(_) => Verdict::Drop(reason),
     }
-}
-
-/// What is to be done with a packet, none of it done yet: to pass it as it is, to write what [`Job::decide`] noted, or to drop it
-/// for a reason. One number, since a BPF function gives back no more, and may leave no bit of it undefined.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ruling(u16);
-
-impl Ruling {
-    /// Not ours, or left to the kernel as it is.
-    pub const PASS: Ruling = Ruling(0);
-    pub const REWRITE: Ruling = Ruling(1);
-    /// From a source that may not come in, unless with an ICMP error about a packet of ours.
-    const UNWELCOME: Ruling = Ruling(2);
-    const DROP: u16 = 0x100;
-
-    #[inline(always)]
-    pub const fn drop(reason: DropReason) -> Ruling {
-        Ruling(Ruling::DROP | reason as u16)
-    }
-
-    /// The index of the drop counter. Meaningless where nothing is dropped.
-    #[inline(always)]
-    pub const fn reason_index(self) -> u8 {
-        self.0 as u8
-    }
-
-    fn reason(self) -> DropReason {
-        DropReason::ALL[usize::from(self.reason_index())]
-    }
-}
-
-/// Everything that [`Job::apply`] will write. All of it was found to lie in the frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(C, align(8))]
-pub struct Rewrite<const N: usize> {
-    /// The addresses that it leaves with. They come first: aligned, they move as words.
-    pub src: [u8; N],
-    pub dst: [u8; N],
-    /// What the destination of the packet becomes that an ICMP error quotes.
-    quoted: [u8; N],
-    /// The remap of the remote's prefix.
-    pub remap: RemapId,
-    /// Our own side leaves with its mesh-wide address.
-    presented: bool,
-    body: PackedBody,
-}
-
-impl<const N: usize> Rewrite<N> {
-    #[inline(always)]
-    pub const fn none() -> Self {
-        let body = Body::without_checksum(BodyKind::Untouched).pack();
-        Rewrite { remap: RemapId(0), src: [0; N], dst: [0; N], quoted: [0; N], presented: false, body }
-    }
-
-    /// Whether an ICMP error may tell the sender of a problem: never of another error, nor of a later fragment
-    /// (RFC 1122 section 3.2.2, RFC 4443 section 2.4).
-    #[inline(always)]
-    pub(super) fn may_be_reported(&self) -> bool {
-        match self.body.kind() {
-            BodyKind::Untouched | BodyKind::Summed => true,
-            BodyKind::LaterFragment | BodyKind::Error => false,
-        }
-    }
-}
-
-/// What changes behind the IP header.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Body {
-    kind: BodyKind,
-    /// Of [`BodyKind::Summed`] and [`BodyKind::Error`].
-    checksum: L4Checksum,
-    /// Of [`BodyKind::Error`].
-    quote: Quote,
-}
-
-/// A [`Body`] in one word. The verifier of BPF programs follows every combination of values that it knows to the end; of
-/// this word it is made to forget them ([`Frame::forget`]), so that the stages behind are walked once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct PackedBody(u64);
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum BodyKind {
-    Untouched,
-    LaterFragment,
-    Summed,
-    Error,
-}
-
-impl Body {
-    #[inline(always)]
-    const fn without_checksum(kind: BodyKind) -> Body {
-        Body { kind, checksum: L4Checksum::NONE, quote: Quote::NONE }
-    }
-
-    #[inline(always)]
-    const fn pack(self) -> PackedBody {
-        let kind = match self.kind {
-            BodyKind::Untouched => 0,
-            BodyKind::LaterFragment => 1,
-            BodyKind::Summed => 2,
-            BodyKind::Error => 3,
-        };
-        let flags = (self.checksum.pseudo_header as u64) << 2 | (self.checksum.zero_is_none as u64) << 3;
-        PackedBody(kind | flags | (self.checksum.at as u64) << 8 | (self.quote.end as u64) << 32)
-    }
-}
-
-impl PackedBody {
-    #[inline(always)]
-    const fn kind(self) -> BodyKind {
-        match self.0 & 3 {
-            0 => BodyKind::Untouched,
-            1 => BodyKind::LaterFragment,
-            2 => BodyKind::Summed,
-            _ => BodyKind::Error,
-        }
-    }
-
-    #[inline(always)]
-    const fn checksum(self) -> L4Checksum {
-        // Seven extensions of 2,048 bytes are the farthest that a transport header can be away.
-        let at = (self.0 >> 8) as usize & 0x7fff;
-        L4Checksum { at, pseudo_header: self.0 & 1 << 2 != 0, zero_is_none: self.0 & 1 << 3 != 0 }
-    }
-
-    /// A quote starts behind the ICMP header that the checksum is in.
-    #[inline(always)]
-    const fn quote(self) -> Quote {
-        let at = self.checksum().at + (icmp::LEN - icmp::CHECKSUM_AT);
-        Quote { at, end: (self.0 >> 32) as usize }
-    }
-}
-
-/// Where the packet is that an ICMP error quotes. It went the other way, so its source is the error's destination.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Quote {
-    at: usize,
-    end: usize,
-}
-
-impl Quote {
-    const NONE: Quote = Quote { at: 0, end: 0 };
 }
 
 /// One packet on its way through the stages. Each may be a function of a BPF program with a stack frame of its own, so what
