@@ -1,7 +1,7 @@
 //! Two devices and the wire between them, without I/O: sessions, roaming, strangers, and bytes that mean nothing.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     net::SocketAddr,
     time::{Duration, Instant},
 };
@@ -296,6 +296,12 @@ fn keepalive_is_sent_in_silence_and_can_be_changed() {
     assert_eq!((b.refused.len(), b.received.len()), (0, 0));
 }
 
+/// Packets that waited for a session may be overtaken.
+fn sorted(mut packets: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+    packets.sort();
+    packets
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(256) })]
 
@@ -321,6 +327,44 @@ proptest! {
         prop_assert!(b.received.is_empty() && answers.is_empty());
         prop_assert_eq!(b.refused.len(), 1);
         prop_assert_eq!(b.device.path(b.device.slot(&key(1)).unwrap()).unwrap().to, A.parse().unwrap());
+    }
+
+    /// Both ends know each other's address, and anything may happen while handshakes cross: no packet is lost, and none
+    /// waits for a handshake to be tried again.
+    #[test]
+    fn handshakes_that_cross_lose_nothing(acts in vec((any::<bool>(), 0..4_u8), 0..40)) {
+        let mut now = Instant::now();
+        let (mut a, mut b) = (Node::new(1, A), Node::new(2, B));
+        a.device.add_peer(now, key(2), &peer(1, &[B])).unwrap();
+        b.device.add_peer(now, key(1), &peer(7, &[A])).unwrap();
+        let (mut to_a, mut to_b) = (VecDeque::new(), VecDeque::new());
+        let (mut sent_by_a, mut sent_by_b) = (Vec::new(), Vec::new());
+        let ticks = [(true, 3), (false, 3), (true, 0), (false, 0)];
+        for (number, (of_a, act)) in acts.into_iter().chain(ticks).enumerate() {
+            let (node, inbox, outbox, sent, connection) = match of_a {
+                true => (&mut a, &mut to_a, &mut to_b, &mut sent_by_a, 1),
+                false => (&mut b, &mut to_b, &mut to_a, &mut sent_by_b, 7),
+            };
+            match act {
+                0 => {
+                    let packet = packet(60, number as u8);
+                    outbox.extend(node.send(now, connection, &packet));
+                    sent.push(packet);
+                }
+                1 | 2 => {
+                    if let Some(datagram) = inbox.pop_front() {
+                        outbox.extend(node.hear(now, &datagram));
+                    }
+                }
+                _ => {
+                    now += Duration::from_millis(250);
+                    outbox.extend(node.tick(now));
+                }
+            }
+        }
+        settle(now, &mut [&mut a, &mut b], to_a.into_iter().chain(to_b).collect());
+        prop_assert_eq!(sorted(b.received), sent_by_a);
+        prop_assert_eq!(sorted(a.received), sent_by_b);
     }
 
     #[test]
