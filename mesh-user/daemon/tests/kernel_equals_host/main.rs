@@ -3,6 +3,7 @@
 //!
 //! Needs root: it loads programs and makes a namespace.
 
+mod live;
 mod programs;
 mod routes;
 

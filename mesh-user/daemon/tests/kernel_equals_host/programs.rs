@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use aya::{
     Ebpf, EbpfLoader, TestRunOptions,
     maps::{Array, HashMap, MapData, xdp::DevMapHash},
-    programs::{SchedClassifier, TestRun, Xdp},
+    programs::{SchedClassifier, TcAttachType, TestRun, Xdp},
 };
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use mesh_common::{
@@ -72,6 +72,13 @@ impl Programs {
             program.load()?;
         }
         Ok(Programs(ebpf))
+    }
+
+    /// Attaches a tc program to what comes in by a device of this namespace, for as long as the programs live.
+    pub(crate) fn attach(&mut self, program: &str, device: &str) -> Result<()> {
+        let program: &mut SchedClassifier = self.0.program_mut(program).context("no such program")?.try_into()?;
+        program.attach(device, TcAttachType::Ingress).with_context(|| format!("attach to {device}"))?;
+        Ok(())
     }
 
     /// Runs one frame. `None`: the kernel does not take a frame of that size.
