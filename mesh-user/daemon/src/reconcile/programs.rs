@@ -33,7 +33,7 @@ pub struct HookReport {
 #[derive(Debug)]
 pub(super) struct Programs {
     pub(super) bpf: Bpf,
-    /// [`Bpf::fingerprint`] of it.
+    /// [`Loaded::fingerprint`] of it.
     object: String,
     counters: Arc<Counters>,
     /// Why each hook was chosen.
