@@ -30,7 +30,7 @@ pub struct Interface {
     pub role: String,
     /// What was asked for: `auto`, `xdp`, `xdp-generic`, `tcx`, `off`.
     pub wanted: String,
-    /// What runs: `xdp`, `xdp-generic`, `tcx`, `clsact`, `shard` or `off`.
+    /// What runs: `xdp`, `xdp-generic`, `tcx`, `shard` or `off`.
     pub hook: String,
     pub why: String,
     pub packets: u64,
