@@ -19,4 +19,4 @@ fn panic(_: &core::panic::PanicInfo) -> ! {
 /// `bpf_fib_lookup`, `bpf_redirect_neigh` and others are for GPL-compatible programs only.
 #[unsafe(link_section = "license")]
 #[unsafe(no_mangle)]
-static LICENSE: [u8; 4] = *b"GPL\0";
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
