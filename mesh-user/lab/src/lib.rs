@@ -11,6 +11,7 @@ pub mod link;
 mod namespace;
 pub mod node;
 pub mod pass_xdp;
+pub mod pins;
 pub mod process;
 pub mod snapshot;
 pub mod sniff;

@@ -1,7 +1,7 @@
 //! What passes an interface: counts the packets that satisfy a predicate.
 //!
-//! An `AF_PACKET` socket of the cooked kind: a predicate always sees a packet from its network header on, on Ethernet and on
-//! TUN alike. Packets that XDP takes are not seen at the interface where it runs: sniff at the far end of the cable.
+//! An `AF_PACKET` socket, of the cooked kind unless link-layer headers are asked for: its predicate sees a packet from its
+//! network header on, on Ethernet and on TUN alike. Packets that XDP takes are not seen at the interface where it runs: sniff at the far end of the cable.
 
 use std::{
     io,
@@ -41,20 +41,26 @@ struct Shared {
 impl Sniffer {
     /// Listens on one device; it hears from the moment this returns.
     pub fn on(port: Port, predicate: impl Fn(&[u8]) -> bool + Send + 'static) -> Result<Sniffer> {
-        Sniffer::start(port.namespace, Some(port.device), predicate)
+        Sniffer::start(port.namespace, Some(port.device), libc::SOCK_DGRAM, predicate)
+    }
+
+    /// Listens on one device; the predicate sees frames from their link-layer header on.
+    pub fn frames(port: Port, predicate: impl Fn(&[u8]) -> bool + Send + 'static) -> Result<Sniffer> {
+        Sniffer::start(port.namespace, Some(port.device), libc::SOCK_RAW, predicate)
     }
 
     /// Listens on all devices of a namespace, also those that appear later.
     pub fn everywhere(namespace: &Namespace, predicate: impl Fn(&[u8]) -> bool + Send + 'static) -> Result<Sniffer> {
-        Sniffer::start(namespace, None, predicate)
+        Sniffer::start(namespace, None, libc::SOCK_DGRAM, predicate)
     }
 
     fn start(
         namespace: &Namespace,
         device: Option<&str>,
+        kind: libc::c_int,
         predicate: impl Fn(&[u8]) -> bool + Send + 'static,
     ) -> Result<Sniffer> {
-        let socket = Arc::new(namespace.enter(|| open(device))?);
+        let socket = Arc::new(namespace.enter(|| open(device, kind))?);
         let shared = Arc::new(Shared::default());
         let (ear, counts) = (Arc::clone(&socket), Arc::clone(&shared));
         let thread = std::thread::spawn(move || listen(&ear, &counts, predicate));
@@ -128,10 +134,10 @@ pub fn contains(packet: &[u8], needle: &[u8]) -> bool {
     !found.is_null()
 }
 
-fn open(device: Option<&str>) -> Result<OwnedFd> {
+fn open(device: Option<&str>, kind: libc::c_int) -> Result<OwnedFd> {
     let all = (libc::ETH_P_ALL as u16).to_be();
     // SAFETY: plain system call; the descriptor is owned from here on.
-    let fd = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
+    let fd = unsafe { libc::socket(libc::AF_PACKET, kind | libc::SOCK_CLOEXEC, 0) };
     if fd < 0 {
         return Err(io::Error::last_os_error()).context("cannot open a packet socket");
     }

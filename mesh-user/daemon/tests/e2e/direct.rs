@@ -1,13 +1,17 @@
 //! `direct` connections: rewritten and forwarded in the kernel, which goes on without the daemon.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, ensure};
 use mesh_lab::{
     Lab,
     demo::{Cables, Connection, DIRECT_MTU, Network, Site, check::pods, direct_pair},
     interrupt,
-    link::Port,
+    link::{self, Port},
+    pins,
     sniff::{self, Sniffer},
     traffic::{self, path, spoof, stream::Stream},
 };
@@ -66,17 +70,24 @@ fn a_killed_daemon_costs_no_datagram() -> Result<()> {
     });
     std::thread::sleep(Duration::from_millis(500));
     let node = &mut network.clusters[0].node;
+    let pinned = pins::identities(node.pins())?;
+    for kind in ["map_id=", "link_id=", "prog_id="] {
+        ensure!(pinned.iter().any(|pin| pin.contains(kind)), "no pin has a {kind}: {pinned:?}");
+    }
     node.kill()?;
     std::thread::sleep(Duration::from_secs(1));
     let before = node.log()?.len();
     node.start()?;
-    std::thread::sleep(Duration::from_millis(500));
+    // Long enough for a second look at the kernel.
+    std::thread::sleep(Duration::from_secs(2));
+    ensure!(pins::identities(node.pins())? == pinned, "{:?} instead of {pinned:?}", pins::identities(node.pins())?);
     for stream in streams {
         let tally = stream?.stop()?;
         ensure!(tally.sent > 3_000 && tally.lost == 0 && tally.duplicates == 0, "{tally:?}\n{}", network.tails());
     }
     let log = network.clusters[0].node.log()?;
-    ensure!(log[before..].contains("0 steps"), "the restart changed something:\n{}", &log[before..]);
+    let told: Vec<_> = log[before..].lines().filter(|line| line.contains("the plan takes")).collect();
+    ensure!(told.len() == 1 && told[0].contains("the plan takes 0 steps"), "a change:\n{}", &log[before..]);
     Ok(())
 }
 
@@ -87,11 +98,33 @@ fn a_next_hop_that_changes_its_mac_is_found_again() -> Result<()> {
     let direction = network.direction(0, 1, false)?;
     let (from, _, dial) = pods(&direction, &mut 13)?;
     traffic::ping(&from, dial)?;
-    direction.to.gateway().ip(&["link", "set", "dev", "und0", "address", "02:00:00:00:be:ef"])?;
-    interrupt::wait_for("pods to reach each other again", Duration::from_secs(5), PAUSE, || {
-        Ok(traffic::answers_ping(&from, dial, 1)?.then_some(()))
+    let pair = (direction.seen(from.address)?, dial);
+    let [former, new] = [link::mac(Port::new(direction.to.gateway(), "und0"))?, "02:00:00:00:be:ef".to_owned()];
+    ensure!(former != new);
+    let [to_former, to_new] = [&former, &new].map(|mac| frames_to(&network, direction.from.id(), mac, pair));
+    let (to_former, to_new) = (to_former?, to_new?);
+    traffic::ping(&from, dial)?;
+    ensure!(to_former.matched()? > 0 && to_new.matched()? == 0, "the sniffers do not see what leaves");
+    direction.to.gateway().ip(&["link", "set", "dev", "und0", "address", &new])?;
+    let changed = Instant::now();
+    interrupt::wait_for("frames to the new MAC and an answer", Duration::from_secs(5), PAUSE, || {
+        Ok((traffic::answers_ping(&from, dial, 1)? && to_new.matched()? > 0).then_some(()))
     })
-    .with_context(|| network.tails())
+    .with_context(|| network.tails())?;
+    ensure!(changed.elapsed() < Duration::from_secs(5), "it took {:?}", changed.elapsed());
+    let late = to_former.matched()?;
+    traffic::ping(&from, dial)?;
+    ensure!(to_former.matched()? == late, "frames still leave to the former MAC");
+    Ok(())
+}
+
+/// Counts, at the far end of a cluster's cable, the IPv4 frames of a pair of addresses that it sends to a MAC.
+fn frames_to(network: &Network, cluster: &str, mac: &str, pair: (IpAddr, IpAddr)) -> Result<Sniffer> {
+    let octets = mac.split(':').map(|octet| u8::from_str_radix(octet, 16)).collect::<Result<Vec<_>, _>>()?;
+    let octets: [u8; 6] = octets.try_into().ok().with_context(|| format!("`{mac}` is no MAC"))?;
+    Sniffer::frames(Port::new(&network.wire, cluster), move |frame| {
+        frame.len() > 14 && frame[..6] == octets && sniff::addresses(&frame[14..]) == Some(pair)
+    })
 }
 
 #[test]
@@ -140,19 +173,23 @@ fn a_stranger_on_the_underlay_is_dropped() -> Result<()> {
 /// A pod that dials its own cluster's presented prefix is told so, and nothing circles.
 #[test]
 fn a_hairpin_is_unreachable() -> Result<()> {
-    const UNREACHABLE: u8 = 3;
+    // Destination unreachable: RFC 792, RFC 4443.
+    const UNREACHABLE: [(bool, u8); 2] = [(false, 3), (true, 1)];
     let lab = Lab::new()?;
     let network = started(&lab)?;
-    let direction = network.direction(0, 1, false)?;
-    let (from, ..) = pods(&direction, &mut 17)?;
-    let neighbour = direction.from.pod(false, &mut 18);
-    let own = direction.here.of(neighbour.address).context("one family")?;
-    let underlay = Port::new(&network.wire, direction.from.id());
-    let leak = Sniffer::on(underlay, move |packet| {
-        sniff::addresses(packet).is_some_and(|(_, destination)| destination == own)
-    })?;
-    let answer = path::probe_ttl(&from, own, 64)?;
-    ensure!(answer.icmp_type == UNREACHABLE, "{answer:?}");
-    ensure!(leak.matched()? == 0, "{} packets went out to the underlay", leak.matched()?);
+    for (v6, unreachable) in UNREACHABLE {
+        let direction = network.direction(0, 1, v6)?;
+        let (from, _, dial) = pods(&direction, &mut 17)?;
+        let neighbour = direction.from.pod(v6, &mut 18);
+        let own = direction.here.of(neighbour.address).context("one family")?;
+        let to = |wanted| move |packet: &[u8]| sniff::addresses(packet).is_some_and(|(_, to)| to == wanted);
+        let underlay = Port::new(&network.wire, direction.from.id());
+        let (leak, control) = (Sniffer::on(underlay, to(own))?, Sniffer::on(underlay, to(dial))?);
+        let answer = path::probe_ttl(&from, own, 64)?;
+        ensure!(answer.icmp_type == unreachable, "{}: {answer:?}", direction.name());
+        traffic::ping(&from, dial)?;
+        ensure!(control.matched()? > 0, "the underlay was not heard");
+        ensure!(leak.matched()? == 0, "{} packets went out to the underlay", leak.matched()?);
+    }
     Ok(())
 }
