@@ -52,15 +52,6 @@ pub trait IpHeader<const N: usize>: Copy {
     fn quoted<F: Frame>(&self, frame: &F, l3: usize, end: usize) -> Quoted;
 }
 
-impl Change<2> {
-    /// The same change of a field of 4 bytes.
-    #[inline(always)]
-    pub fn widened(self) -> Change<4> {
-        let ([a, b], [c, d]) = (self.old, self.new);
-        Change { old: [a, b, 0, 0], new: [c, d, 0, 0] }
-    }
-}
-
 /// An address of `N` bytes in network order.
 pub trait Address<const N: usize>: Copy + Eq {
     type Header: IpHeader<N>;

@@ -67,8 +67,6 @@ pub enum Verdict {
         remap: RemapId,
         connection: ConnectionId,
     },
-    /// The frame was replaced by an ICMP error for its sender: send it back where it came from.
-    Reply(DropReason),
     Drop(DropReason),
 }
 

@@ -18,7 +18,7 @@ pub enum Checksum {
 pub struct SliceFrame<'a> {
     buffer: &'a mut [u8],
     start: usize,
-    /// Bytes of the packet, of which the buffer may hold only the first.
+    /// Bytes of the packet; the buffer holds them all.
     len: usize,
     checksum: Checksum,
     gso_size: Option<u16>,
@@ -39,11 +39,6 @@ impl<'a> SliceFrame<'a> {
         SliceFrame { buffer, start, len, checksum: Checksum::Complete, gso_size: None }
     }
 
-    /// The buffer holds the headers only, of a packet of `len` bytes.
-    pub fn headers_of(self, len: usize) -> SliceFrame<'a> {
-        SliceFrame { len, ..self }
-    }
-
     pub fn checksum(self, checksum: Checksum) -> SliceFrame<'a> {
         SliceFrame { checksum, ..self }
     }
@@ -53,10 +48,8 @@ impl<'a> SliceFrame<'a> {
         SliceFrame { gso_size: Some(gso_size), ..self }
     }
 
-    /// The packet, as far as the buffer holds it.
     pub fn bytes(&self) -> &[u8] {
-        let end = (self.start + self.len).min(self.buffer.len());
-        self.buffer.get(self.start..end).unwrap_or_default()
+        self.buffer.get(self.start..self.start + self.len).unwrap_or_default()
     }
 
     fn is_partial(&self, at: usize) -> bool {
@@ -76,8 +69,7 @@ impl Frame for SliceFrame<'_> {
 
     #[inline]
     fn store<const N: usize>(&mut self, at: usize, bytes: [u8; N]) -> Option<()> {
-        let end = (self.start + self.len).min(self.buffer.len());
-        *self.buffer.get_mut(self.start..end)?.get_mut(at..)?.first_chunk_mut()? = bytes;
+        *self.buffer.get_mut(self.start..self.start + self.len)?.get_mut(at..)?.first_chunk_mut()? = bytes;
         Some(())
     }
 
@@ -151,24 +143,23 @@ mod tests {
     }
 
     #[test]
-    fn headers_alone_do_for_a_super_packet() {
-        let mut bytes = [0_u8; 40];
+    fn a_super_packet_is_as_long_as_its_segments() {
+        let mut bytes = [0_u8; 60_000];
         bytes[0] = 0x45;
         bytes[9] = 6;
         bytes[32] = 0x50;
-        let frame = SliceFrame::new(&mut bytes).headers_of(60_000).super_packet(1_300);
+        let frame = SliceFrame::new(&mut bytes).super_packet(1_300);
         assert_eq!((frame.len(), frame.segment_len(0)), (60_000, 1_340));
-        assert_eq!(frame.load::<1>(40), None);
     }
 
     #[test]
     fn super_packets_of_both_families_and_protocols() {
         let len = |first: u8, protocol_at: usize, protocol: u8, offset_at: usize| {
-            let mut bytes = [0_u8; 100];
+            let mut bytes = [0_u8; 9_000];
             bytes[0] = first;
             bytes[protocol_at] = protocol;
             bytes[offset_at] = 0x80;
-            SliceFrame::new(&mut bytes).headers_of(9_000).super_packet(1_000).segment_len(0)
+            SliceFrame::new(&mut bytes).super_packet(1_000).segment_len(0)
         };
         assert_eq!(len(0x46, 9, 6, 24 + 12), 24 + 32 + 1_000);
         assert_eq!(len(0x45, 9, 17, 99), 20 + 8 + 1_000);

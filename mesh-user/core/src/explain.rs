@@ -92,7 +92,7 @@ impl Asking<'_> {
                 stages.push(self.route(self.destination));
                 (stages, "passed on as it is: the kernel's routes decide".to_owned())
             }
-            verdict @ (Verdict::Drop(_) | Verdict::Reply(_)) => (stages, dropped(verdict)),
+            verdict @ Verdict::Drop(_) => (stages, dropped(verdict)),
         }
     }
 
@@ -106,7 +106,7 @@ impl Asking<'_> {
                 (stages, self.accepted(connection))
             }
             Verdict::Pass => (stages, "passed up: an address of this node".to_owned()),
-            verdict @ (Verdict::Drop(_) | Verdict::Reply(_)) => (stages, dropped(verdict)),
+            verdict @ Verdict::Drop(_) => (stages, dropped(verdict)),
         }
     }
 
@@ -226,7 +226,7 @@ impl Outcome {
             changes.push(format!("destination becomes {}", self.destination));
         }
         let outcome = match self.verdict {
-            Verdict::Drop(_) | Verdict::Reply(_) => dropped(self.verdict),
+            Verdict::Drop(_) => dropped(self.verdict),
             Verdict::Pass | Verdict::Accept { .. } if changes.is_empty() => "nothing to rewrite".to_owned(),
             Verdict::Pass | Verdict::Accept { .. } => changes.join(", "),
         };
@@ -246,7 +246,7 @@ fn stage(stage: &str, entry: Option<String>, outcome: String) -> Stage {
 
 fn dropped(verdict: Verdict) -> String {
     match verdict {
-        Verdict::Drop(reason) | Verdict::Reply(reason) => format!("dropped: {}", reason.as_str()),
+        Verdict::Drop(reason) => format!("dropped: {}", reason.as_str()),
         Verdict::Pass | Verdict::Accept { .. } => "passed".to_owned(),
     }
 }

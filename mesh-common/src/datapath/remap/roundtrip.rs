@@ -58,7 +58,6 @@ fn the_daemon_and_a_kernel_hook_decide_alike() {
         match verdict {
             Verdict::Accept { .. } => {}
             Verdict::Pass | Verdict::Drop(_) => assert_eq!(bytes, generated.frame, "{verdict:?} of {generated:?}"),
-            Verdict::Reply(_) => panic!("a rewrite alone answers nobody"),
         }
     }
 }

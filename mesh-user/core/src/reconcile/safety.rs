@@ -157,7 +157,7 @@ impl Node {
         };
         let Some(ingress) = ingress else { return self.routed(tables, source, destination) };
         match judge(tables, ingress, source, destination) {
-            (Verdict::Drop(_) | Verdict::Reply(_), ..) => Fate::Dropped,
+            (Verdict::Drop(_), ..) => Fate::Dropped,
             // Out of a tunnel a packet is delivered to where it was addressed, which the data path has made one of ours.
             (Verdict::Accept { .. }, source, destination) if !matches!(door, Door::Workload) => {
                 Fate::Host(source, destination)

@@ -154,8 +154,7 @@ impl Tunnel {
         let mut frame = SliceFrame::with_headroom(&mut plain[..at.end], at.start);
         match remap(&mut frame, 0, Ingress::Tunnel(connection), &**tables) {
             Verdict::Accept { remap, .. } => Ok(remap),
-            // An error for a remote would have to be judged like any packet of ours; the remote's own path finds out.
-            Verdict::Reply(reason) | Verdict::Drop(reason) => Err(reason),
+            Verdict::Drop(reason) => Err(reason),
             Verdict::Pass => Err(DropReason::NotOurDestination),
         }
     }

@@ -1,6 +1,6 @@
 //! From a TUN queue to the wire: read a super-packet, judge it once, cut and encrypt it, send it as one batch.
 
-use std::io::{self, IoSlice};
+use std::io;
 
 use mesh_common::{
     datapath::{DropReason, Ingress, Verdict, remap::remap},
@@ -63,11 +63,6 @@ impl Tunnel {
                     counters.remap(remap, 1, len as u64);
                     connection
                 }
-                Verdict::Reply(reason) => {
-                    counters.count_drop(reason, 1);
-                    self.answer(frame.bytes());
-                    return Ok(());
-                }
                 Verdict::Drop(reason) => return Err(reason),
                 Verdict::Pass => return Err(DropReason::NotOurDestination),
             }
@@ -82,15 +77,6 @@ impl Tunnel {
             self.seal(*now, &heading, segment, batch, counters);
         }
         Ok(())
-    }
-
-    /// Gives the sender of a packet an ICMP error.
-    fn answer(&self, error: &[u8]) {
-        let header = Header::default().bytes();
-        if let Some(tun) = &self.tun {
-            // Errors may be lost like any packet.
-            let _ = tun.write(&[IoSlice::new(&header), IoSlice::new(error)]);
-        }
     }
 }
 
