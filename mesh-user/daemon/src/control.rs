@@ -59,6 +59,8 @@ pub struct Control {
     allocations: Allocations,
     /// The manifests as they were read last, good or bad.
     manifests: Vec<Manifest>,
+    /// They could not be read since: `manifests` are those of before.
+    unread: bool,
     /// The last intent that was good as a whole.
     intent: Option<ValidIntent>,
     plan: Arc<Plan>,
@@ -79,6 +81,7 @@ impl Control {
             published,
             allocations,
             manifests: Vec::new(),
+            unread: false,
             intent: None,
             plan: Arc::default(),
             started: false,
@@ -87,7 +90,8 @@ impl Control {
         })
     }
 
-    /// Puts the first plan in force, then follows changes for ever. Only the start can fail.
+    /// Puts the first plan in force, then follows changes for ever. Fails if the start fails, and if one of those who wake
+    /// it is no more: a loop that is deaf on one side would seem to work.
     pub async fn run(mut self, mut wakes: Wakes) -> Result<()> {
         if let Err(error) = self.begin().await {
             self.world.withdraw()?;
@@ -96,15 +100,23 @@ impl Control {
         loop {
             self.publish();
             tokio::select! {
-                Some(()) = wakes.manifests.recv() => self.reload().await,
-                Some(()) = wakes.kernel.recv() => {
+                woken = wakes.manifests.recv() => {
+                    woken.context("the watch of the manifest directory ended: restart meshd")?;
+                    self.reload().await;
+                }
+                woken = wakes.kernel.recv() => {
+                    woken.context("the kernel's messages about changes ended: restart meshd")?;
                     sleep(SETTLE).await;
                     // What came meanwhile is seen by the same look.
                     let _ = wakes.kernel.try_recv();
+                    self.retry().await;
                     self.repair().await;
                 }
-                Some(event) = wakes.shards.recv() => self.hear(event).await,
+                event = wakes.shards.recv() => {
+                    self.hear(event.context("the threads that carry packets ended: restart meshd")?).await;
+                }
                 () = sleep(HEARTBEAT) => {
+                    self.retry().await;
                     if !self.trouble.is_empty() {
                         self.repair().await;
                     }
@@ -134,12 +146,29 @@ impl Control {
     async fn reload(&mut self) {
         let read = match manifests::read(&self.settings.directories.manifests) {
             Ok(read) => read,
-            Err(error) => return self.refuse(&format!("{error:#}")),
+            Err(error) => {
+                self.unread = true;
+                return self.refuse(&format!("{error:#}"));
+            }
         };
-        if read == self.manifests {
+        self.unread = false;
+        if read == self.manifests && self.refused.is_empty() {
             return;
         }
         self.manifests = read;
+        self.try_take_up().await;
+    }
+
+    /// What was refused may have been so for a reason that is gone, such as a port in use.
+    async fn retry(&mut self) {
+        match (self.refused.is_empty(), self.unread) {
+            (true, _) => {}
+            (false, true) => self.reload().await,
+            (false, false) => self.try_take_up().await,
+        }
+    }
+
+    async fn try_take_up(&mut self) {
         match self.take_up().await {
             Ok(()) => self.refused.clear(),
             Err(error) => self.refuse(&format!("{error:#}")),
@@ -242,10 +271,11 @@ impl Control {
     }
 
     fn refuse(&mut self, reason: &str) {
-        self.refused = lines(reason);
-        for line in &self.refused {
+        let refused = lines(reason);
+        for line in refused.iter().filter(|line| !self.refused.contains(line)) {
             tracing::error!("refused, what runs goes on: {line}");
         }
+        self.refused = refused;
     }
 
     fn set_trouble(&mut self, trouble: Vec<String>) {

@@ -232,8 +232,8 @@ fn first_sequence() -> u64 {
 mod tests {
     use std::net::Ipv4Addr;
 
-    use mesh_core::plan::{Connection, DeviceName, Transport};
     use super::*;
+    use mesh_core::plan::{Connection, DeviceName, Transport};
 
     const SOON: Duration = Duration::from_secs(10);
     const HERE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 77, 0, 1));

@@ -1,0 +1,124 @@
+//! Does the control loop come back from what it refused, and does it end when it no longer hears one side?
+
+use std::{fs, net::UdpSocket, path::Path, sync::Arc, time::Duration};
+
+use anyhow::{Context as _, Result, ensure};
+use mesh_core::{model::Settings, plan::Plan, tunnel::StaticSecret};
+use mesh_lab::demo::{self, Connection};
+use meshd::{
+    api::Snapshot,
+    control::{Control, Published, Wakes},
+    shard,
+};
+use tokio::{
+    sync::{mpsc, watch},
+    time::timeout,
+};
+
+use crate::{Site, secret, world};
+
+const SOON: Duration = Duration::from_secs(20);
+const PORT: u16 = 51_840;
+
+/// The other ends of everything that the loop listens and speaks to.
+struct Ends {
+    manifests: mpsc::Sender<()>,
+    kernel: mpsc::Sender<()>,
+    shards: mpsc::Sender<shard::Event>,
+    snapshots: watch::Receiver<Arc<Snapshot>>,
+    _plans: watch::Receiver<Arc<Plan>>,
+}
+
+impl Ends {
+    async fn until(&mut self, what: &str, wanted: impl Fn(&[String]) -> bool) -> Result<()> {
+        let reached = self.snapshots.wait_for(|snapshot| snapshot.started && wanted(&snapshot.problems));
+        let reached = timeout(SOON, reached).await.map(|reached| reached.map(drop));
+        reached
+            .with_context(|| format!("{what}: {:?}", self.snapshots.borrow().problems))?
+            .context("the loop ended")?;
+        Ok(())
+    }
+}
+
+async fn start(directory: &Path) -> Result<(impl Future<Output = Result<()>>, Ends)> {
+    let text = format!(
+        "cluster_id = \"cl01\"\nmanifest_dir = {:?}\nstate_dir = {:?}\n[cidr]\npod = [\"10.243.0.0/16\"]\n\
+         external = [\"10.70.0.0/16\"]\n",
+        directory.join("manifests"),
+        directory.join("state"),
+    );
+    fs::create_dir_all(directory.join("manifests"))?;
+    let settings = Settings::parse("meshd.toml", &text)?;
+    let (manifests, manifest_wakes) = mpsc::channel(1);
+    let (kernel, kernel_wakes) = mpsc::channel(1);
+    let (shards, events) = mpsc::channel(1);
+    let (plans, plan_reader) = watch::channel(Arc::default());
+    let (publisher, snapshots) = watch::channel(Arc::default());
+    let published = Published { plans, snapshots: publisher };
+    let control = Control::new(settings, secret().public_key(), world(directory).await?, published)?;
+    let wakes = Wakes { manifests: manifest_wakes, kernel: kernel_wakes, shards: events };
+    Ok((control.run(wakes), Ends { manifests, kernel, shards, snapshots, _plans: plan_reader }))
+}
+
+/// Runs `story` beside the loop, which must not end before it.
+async fn beside(control: impl Future<Output = Result<()>>, story: impl Future<Output = Result<()>>) -> Result<()> {
+    tokio::select! {
+        ended = control => ended.and(Err(anyhow::anyhow!("the loop ended"))),
+        told = story => told,
+    }
+}
+
+#[test]
+fn a_refusal_ends_with_its_reason() -> Result<()> {
+    let site = Site::new()?;
+    site.enter(async |directory| {
+        let (control, mut ends) = start(directory).await?;
+        let manifests = directory.join("manifests");
+        let story = async {
+            ends.until("the start", <[String]>::is_empty).await?;
+
+            fs::write(manifests.join("a.yaml"), b"\xff\xfe")?;
+            ends.manifests.send(()).await?;
+            ends.until("a file that is no text", |problems| !problems.is_empty()).await?;
+            fs::remove_file(manifests.join("a.yaml"))?;
+            ends.manifests.send(()).await?;
+            ends.until("the manifests are as before", <[String]>::is_empty).await?;
+
+            let taken = UdpSocket::bind(("0.0.0.0", PORT))?;
+            let (local, remote) = (demo::Site::new(1), demo::Site::new(2));
+            fs::write(manifests.join("b.yaml"), local.configuration(&remote, Connection::Wireguard))?;
+            fs::write(manifests.join("c.yaml"), local.gateway_server(&remote, PORT))?;
+            let key = StaticSecret::from_bytes([8; 32]).public_key();
+            fs::write(manifests.join("d.yaml"), remote.public_key(&format!("{key:?}")))?;
+            ends.manifests.send(()).await?;
+            let names_port = |problems: &[String]| problems.iter().any(|problem| problem.contains("51840"));
+            ends.until("a port in use", names_port).await?;
+            drop(taken);
+            ends.until("the port is free", |problems| !names_port(problems)).await?;
+            ensure!(ends.snapshots.borrow().plan.tunnels.len() == 1, "the tunnel is not there");
+            Ok(())
+        };
+        beside(control, story).await
+    })
+}
+
+#[test]
+fn a_side_that_is_no_more_ends_the_loop() -> Result<()> {
+    let site = Site::new()?;
+    for side in ["manifest", "kernel", "threads"] {
+        site.enter(async |directory| {
+            let (control, mut ends) = start(directory).await?;
+            let idle = mpsc::channel(1).0;
+            match side {
+                "manifest" => drop(std::mem::replace(&mut ends.manifests, idle)),
+                "kernel" => drop(std::mem::replace(&mut ends.kernel, idle)),
+                _ => drop(std::mem::replace(&mut ends.shards, mpsc::channel(1).0)),
+            }
+            let ended = timeout(SOON, control).await.with_context(|| format!("{side}: the loop goes on"))?;
+            let said = ended.err().map(|error| format!("{error:#}")).unwrap_or_default();
+            ensure!(said.contains(side), "{side}: {said}");
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
