@@ -2,6 +2,7 @@
 
 mod command_line;
 mod direct;
+mod gateway;
 mod plain_remote;
 mod refusals;
 mod tunnel;

@@ -5,39 +5,47 @@ use std::{net::UdpSocket, time::Duration};
 use anyhow::{Context, Result, ensure};
 use mesh_lab::{
     Lab,
-    demo::{Connection, Network, Site, wireguard_pair},
+    demo::{Cables, Connection, Network, Site, UNDERLAY_MTU, wireguard_pair},
     interrupt,
     link::Port,
+    node::Node,
     pass_xdp::PassXdp,
-    process,
+    process::{self, Finished},
 };
 
-use crate::programs;
+use crate::{gateway::applied, programs};
 
 const PATIENCE: Duration = Duration::from_secs(15);
+const PAUSE: Duration = Duration::from_millis(50);
 
-/// The daemon must end with an error that names all of `words`, and the gateway must be as before.
+/// The daemon of the first cluster must end with an error that names all of `words`, and leave its gateway as it was.
 fn expect_refusal(network: &Network, words: &[&str]) -> Result<()> {
-    let cluster = &network.clusters[0];
-    let before = applied(network)?;
-    let finished = cluster.node.run_to_end(PATIENCE)?;
+    let node = &network.clusters[0].node;
+    expect_refused(node, words, || node.run_to_end(PATIENCE))
+}
+
+/// The same of any daemon, however it is `run` to its end.
+fn expect_refused(node: &Node, words: &[&str], run: impl FnOnce() -> Result<Finished>) -> Result<()> {
+    let before = applied(node)?;
+    let finished = run()?;
     let said = format!("{}\n{}", finished.stdout, finished.stderr);
     ensure!(!finished.status.success(), "it was accepted: {said}");
     for word in words {
         ensure!(said.contains(word), "`{word}` is not in:\n{said}");
     }
     ensure!(!said.contains("panicked"), "{said}");
-    ensure!(applied(network)? == before, "something was applied:\n{}", applied(network)?);
+    let after = applied(node)?;
+    ensure!(after == before, "something was applied:\n{}", difference(&before, &after));
     Ok(())
 }
 
-/// What a daemon would add to the gateway.
-fn applied(network: &Network) -> Result<String> {
-    let gateway = network.clusters[0].gateway();
-    let routes = gateway.ip(&["route", "show", "table", "all", "proto", "177"])?;
-    let links = gateway.ip(&["-br", "link"])?;
-    let names = links.lines().map(|line| line.split_whitespace().next().unwrap_or_default());
-    Ok(format!("{}\n{routes}", names.collect::<Vec<_>>().join(" ")))
+/// Lines that are gone and lines that are new.
+fn difference(before: &str, after: &str) -> String {
+    let only = |sign, here: &str, there: &str| {
+        let lines = here.lines().filter(|line| !there.lines().any(|other| other == *line));
+        lines.map(|line| format!("{sign} {line}\n")).collect::<String>()
+    };
+    only('-', before, after) + &only('+', after, before)
 }
 
 fn pair(lab: &Lab) -> Result<Network> {
@@ -54,17 +62,41 @@ fn bad_settings() -> Result<()> {
     let network = pair(&lab)?;
     let good = settings();
     for (what, bad, words) in [
-        ("unknown field", format!("colour = \"red\"\n{good}"), vec!["colour", "meshd.toml"]),
-        ("wrong CIDR", good.replace("10.243.0.0/16", "10.243.0.0/99"), vec!["10.243.0.0/99", "meshd.toml"]),
-        ("host bits", good.replace("10.243.0.0/16", "10.243.0.1/16"), vec!["10.243.0.1/16"]),
+        (
+            "unknown field",
+            format!("colour = \"red\"\n{good}"),
+            vec!["cl01-gw/meshd.toml:7: unknown field `colour`, expected one of `cluster_id`"],
+        ),
+        (
+            "wrong CIDR",
+            good.replace("10.243.0.0/16", "10.243.0.0/99"),
+            vec!["cl01-gw/meshd.toml:10: cidr.pod: \"10.243.0.0/99\" is no CIDR"],
+        ),
+        (
+            "host bits",
+            good.replace("10.243.0.0/16", "10.243.0.1/16"),
+            vec!["cl01-gw/meshd.toml:10: cidr.pod: 10.243.0.1/16 has host bits set; write 10.243.0.0/16"],
+        ),
         (
             "overlapping pools",
             good.replace("[cidr]\n", "[cidr]\npools = [\"10.0.0.0/8\", \"10.64.0.0/10\"]\n"),
-            vec!["10.0.0.0/8", "10.64.0.0/10"],
+            vec!["cl01-gw/meshd.toml: cidr.pools: pools 10.0.0.0/8 and 10.64.0.0/10 overlap"],
         ),
-        ("own CIDRs that overlap", good.replace("10.70.0.0/16", "10.243.128.0/17"), vec!["10.243.128.0/17"]),
-        ("unknown interface", good.replace("und0", "eth7"), vec!["eth7"]),
-        ("unknown hook", good.replacen("\"auto\"", "\"fast\"", 1), vec!["fast"]),
+        (
+            "own CIDRs that overlap",
+            good.replace("10.70.0.0/16", "10.243.128.0/17"),
+            vec!["cl01-gw/meshd.toml: cidr.external: 10.243.128.0/17 overlaps pod 10.243.0.0/16"],
+        ),
+        (
+            "unknown interface",
+            good.replace("und0", "eth7"),
+            vec!["cl01-gw/meshd.toml: interface.name: there is no interface eth7"],
+        ),
+        (
+            "unknown hook",
+            good.replacen("\"auto\"", "\"fast\"", 1),
+            vec!["cl01-gw/meshd.toml:17: unknown variant `fast`, expected one of `auto`, `xdp`"],
+        ),
     ] {
         network.clusters[0].node.configure(&bad)?;
         expect_refusal(&network, &words).with_context(|| what.to_owned())?;
@@ -82,21 +114,50 @@ fn bad_manifests() -> Result<()> {
     let unequal = configuration
         .replace("  remote:\n", "  remote:\n    presented:\n      pod: [10.99.0.0/24, \"fd00:10:99::/48\"]\n");
     for (what, name, bad, words) in [
-        ("unknown field", "configuration-cl02", configuration.replace("pod:", "pods:"), vec!["pods"]),
+        (
+            "unknown field",
+            "configuration-cl02",
+            configuration.replace("pod:", "pods:"),
+            vec!["configuration-cl02.yaml: Configuration default/cl02: spec.remote.cidr.pods: unknown field"],
+        ),
         (
             "wrong CIDR",
             "configuration-cl02",
             configuration.replace("10.243.0.0/16", "10.243.0/16"),
-            vec!["10.243.0/16"],
+            vec![
+                "configuration-cl02.yaml: Configuration default/cl02: spec.remote.cidr.pod[0]: \"10.243.0/16\" is no CIDR",
+            ],
         ),
-        ("lengths that differ", "configuration-cl02", unequal, vec!["10.99.0.0/24", "10.243.0.0/16"]),
-        ("own key as peer", "key-cl02", remote.public_key(&own_key), vec!["key"]),
-        ("broken YAML among good ones", "broken", "kind: [".to_owned(), vec!["broken.yaml"]),
+        (
+            "lengths that differ",
+            "configuration-cl02",
+            unequal,
+            vec![
+                "configuration-cl02.yaml: Configuration default/cl02: spec.remote.presented.pod: 10.99.0.0/24 and the real prefix \
+                 10.243.0.0/16 differ in length",
+                "spec.local.presented: missing beside spec.remote.presented",
+            ],
+        ),
+        (
+            "own key as peer",
+            "key-cl02",
+            remote.public_key(&own_key),
+            vec!["key-cl02.yaml: PublicKey default/cl02: spec.publicKey: ", &own_key, " is our own key"],
+        ),
+        (
+            "broken YAML among good ones",
+            "broken",
+            "kind: [".to_owned(),
+            vec!["broken.yaml:1: not readable: unclosed bracket '[' at line 1, column 7"],
+        ),
         (
             "unknown kind",
             "unknown",
             "apiVersion: networking.liqo.io/v1beta1\nkind: Tunnel\n".to_owned(),
-            vec!["Tunnel"],
+            vec![
+                "unknown.yaml: Tunnel default/: kind: \"Tunnel\" is not known",
+                "unknown.yaml: Tunnel default/: metadata: missing",
+            ],
         ),
     ] {
         let good = std::fs::read_to_string(network.clusters[0].node.directory().join(format!("manifests/{name}.yaml")));
@@ -110,6 +171,43 @@ fn bad_manifests() -> Result<()> {
     Ok(())
 }
 
+/// One broken manifest holds back all that changed with it; what runs stays as it is, and all its errors are told.
+#[test]
+fn a_broken_manifest_among_good_ones_while_it_runs() -> Result<()> {
+    let lab = Lab::new()?;
+    let mut network = Network::new(&lab, "wire", UNDERLAY_MTU)?;
+    for number in 1..=3 {
+        network.add(&lab, Site::new(number), Cables::Virtual, UNDERLAY_MTU, &programs()?)?;
+    }
+    network.connect(0, 1, Connection::Wireguard)?;
+    network.start()?;
+    let before = applied(&network.clusters[0].node)?;
+    let broken = network.clusters[0].site.configuration(&Site::new(9), Connection::Wireguard);
+    let broken =
+        broken.replace("10.243.0.0/16", "10.243.0.0/33").replace("    cidr:\n", "    cidr:\n      colour: red\n");
+    network.clusters[0].node.put_manifest("broken", &broken)?;
+    network.connect(0, 2, Connection::Wireguard)?;
+    let node = &network.clusters[0].node;
+    let at = "broken.yaml: Configuration default/cl09: spec.remote.cidr";
+    for problem in [format!("{at}.colour: unknown field"), format!("{at}.pod: \"10.243.0.0/33\" is no CIDR")] {
+        interrupt::wait_for(&problem, PATIENCE, PAUSE, || {
+            Ok(node.status()?.problems.iter().any(|told| told.contains(&problem)).then_some(()))
+        })
+        .with_context(|| format!("{:?}", node.status()))?;
+    }
+    // Long enough to look at the good manifests too.
+    std::thread::sleep(Duration::from_secs(1));
+    let status = node.status()?;
+    ensure!(status.problems.iter().all(|problem| problem.starts_with("broken.yaml: ")), "{:?}", status.problems);
+    ensure!(status.connection("cl03").is_err() && status.is_connected("cl02"), "{:?}", status.connections);
+    let after = applied(node)?;
+    ensure!(after == before, "something was applied:\n{}", difference(&before, &after));
+    node.remove_manifest("broken")?;
+    network.wait_connected(PATIENCE)?;
+    ensure!(node.status()?.problems.is_empty() && applied(node)? != before, "{:?}", node.status()?);
+    Ok(())
+}
+
 #[test]
 fn no_privileges() -> Result<()> {
     let lab = Lab::new()?;
@@ -118,26 +216,23 @@ fn no_privileges() -> Result<()> {
     let mut command = node.namespace().command("setpriv");
     command.args(["--inh-caps=-all", "--bounding-set=-all"]).arg(env!("CARGO_BIN_EXE_meshd"));
     command.arg("--config").arg(node.settings());
-    let finished = process::finish(&mut command, PATIENCE)?;
-    let said = format!("{}\n{}", finished.stdout, finished.stderr);
-    ensure!(!finished.status.success() && said.contains("CAP_NET_ADMIN"), "{said}");
-    Ok(())
+    expect_refused(node, &["meshd needs CAP_NET_ADMIN for devices, addresses and routes"], || {
+        process::finish(&mut command, PATIENCE)
+    })
 }
 
 /// A server's port is taken: by name of the port, and nothing of this connection is applied.
 #[test]
 fn a_port_in_use() -> Result<()> {
     let lab = Lab::new()?;
-    let mut network = pair(&lab)?;
-    let server = &network.clusters[1];
-    let _taken = server.gateway().enter(|| Ok(UdpSocket::bind("0.0.0.0:51840")?))?;
-    let node = &mut network.clusters[1].node;
-    node.spawn()?;
-    let said = interrupt::wait_for("the port to be named", PATIENCE, Duration::from_millis(50), || {
-        Ok(Some(node.log()?).filter(|log| log.contains("51840") && log.contains("in use")))
-    });
-    said.with_context(|| node.tail(30))?;
-    Ok(())
+    let network = pair(&lab)?;
+    let node = &network.clusters[1].node;
+    let _taken = node.namespace().enter(|| Ok(UdpSocket::bind("0.0.0.0:51840")?))?;
+    expect_refused(
+        node,
+        &["nothing was applied: the tunnel mesh-cl01 cannot listen on UDP port 51840", "Address already in use"],
+        || node.run_to_end(PATIENCE),
+    )
 }
 
 /// Without type information of the kernel the programs cannot be loaded.
@@ -149,10 +244,9 @@ fn no_btf() -> Result<()> {
     let mut command = node.namespace().command("unshare");
     let hide = "mount -t tmpfs none /sys/kernel/btf && exec \"$0\" \"$@\"";
     command.args(["--mount", "sh", "-c", hide, env!("CARGO_BIN_EXE_meshd"), "--config"]).arg(node.settings());
-    let finished = process::finish(&mut command, PATIENCE)?;
-    let said = format!("{}\n{}", finished.stdout, finished.stderr);
-    ensure!(!finished.status.success() && said.contains("/sys/kernel/btf/vmlinux"), "{said}");
-    Ok(())
+    expect_refused(node, &["this kernel has no BTF (/sys/kernel/btf/vmlinux is missing)"], || {
+        process::finish(&mut command, PATIENCE)
+    })
 }
 
 #[test]
@@ -161,5 +255,5 @@ fn an_xdp_program_of_others() -> Result<()> {
     let network = pair(&lab)?;
     network.clusters[0].node.configure(&Site::new(1).with_hook("xdp").settings())?;
     let _foreign = PassXdp::attach(Port::new(network.clusters[0].gateway(), "und0"))?;
-    expect_refusal(&network, &["und0", "XDP program"])
+    expect_refusal(&network, &["nothing was applied: und0 has an XDP program of others"])
 }

@@ -17,7 +17,7 @@ use mesh_lab::{
     traffic::{self, flow::Flow, stream::Stream},
 };
 
-use crate::{keep_all_promises, programs};
+use crate::{gateway::host_state, keep_all_promises, programs};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(50);
@@ -258,12 +258,12 @@ fn cleanup_leaves_the_gateway_as_it_was() -> Result<()> {
     for (key, value) in [("forwarding", "0"), ("rp_filter", "2")] {
         network.clusters[0].gateway().sysctl(&format!("net/ipv4/conf/pods1/{key}"), value)?;
     }
-    let before = host_state(&network)?;
+    let before = host_state(network.clusters[0].gateway())?;
     network.start()?;
-    ensure!(host_state(&network)? != before);
+    ensure!(host_state(network.clusters[0].gateway())? != before);
     network.clusters[0].node.terminate()?;
     network.clusters[0].node.cleanup()?;
-    let after = host_state(&network)?;
+    let after = host_state(network.clusters[0].gateway())?;
     ensure!(after == before, "before:\n{before}\nafter:\n{after}");
     let pins = network.clusters[0].node.pins();
     let left: Vec<_> = std::fs::read_dir(pins).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
@@ -285,28 +285,4 @@ fn sockets(network: &Network, port: Option<u16>) -> Result<Vec<String>> {
     }
     ensure!(!inodes.is_empty(), "nothing listens on {port}");
     Ok(inodes)
-}
-
-/// Links, addresses, routes, rules and settings of the first gateway. The kernel's own IPv6 routes come when it likes.
-fn host_state(network: &Network) -> Result<String> {
-    let gateway = network.clusters[0].gateway();
-    let mut all = String::new();
-    for arguments in [
-        &["-br", "link"][..],
-        &["-br", "-4", "address"],
-        &["route", "show", "table", "all"],
-        &["-6", "route", "show", "table", "all"],
-        &["rule"],
-        &["neighbour", "show", "nud", "permanent"],
-    ] {
-        let printed = gateway.ip(arguments)?;
-        let lines = printed.lines().filter(|line| !line.contains("fe80::") && !line.starts_with("multicast ff00::"));
-        lines.for_each(|line| all.extend([line, "\n"]));
-    }
-    for key in ["rp_filter", "forwarding"] {
-        for device in ["all", "pods1", "pods2", "und0"] {
-            all += &format!("{device} {key} {}\n", gateway.read_sysctl(&format!("net/ipv4/conf/{device}/{key}"))?);
-        }
-    }
-    Ok(all)
 }
