@@ -50,6 +50,8 @@ pub struct World {
     record: Record,
     /// As of the last observation, and kept in step with what we make and delete.
     links: Links,
+    /// Addresses that are not ours, as of the last observation.
+    foreign: BTreeSet<DeviceAddress>,
     tunnels: BTreeMap<DeviceName, LiveTunnel>,
     /// Bound before anything else is done, so that a port in use is found while nothing has changed.
     sockets: BTreeMap<(DeviceName, u16), UdpSockets>,
@@ -80,6 +82,7 @@ impl World {
             state,
             record,
             links,
+            foreign: BTreeSet::new(),
             tunnels: BTreeMap::new(),
             sockets: BTreeMap::new(),
             tables: Judgement::new(maps),
@@ -120,6 +123,7 @@ impl World {
     pub async fn observe(&mut self, plan: &Plan) -> Result<Observed> {
         self.links = self.netlink.links().await?;
         let mut addresses = self.netlink.our_addresses(&self.links, &self.record.addresses).await?;
+        self.foreign = self.netlink.addresses(&self.links).await?.difference(&addresses).cloned().collect();
         let tunnels = self.observe_tunnels(plan, &mut addresses);
         self.prove_redirects(plan)?;
         Ok(Observed {
@@ -157,6 +161,7 @@ impl World {
     pub fn prepare(&mut self, steps: &[Step]) -> Result<()> {
         self.prepare_tunnels(steps)?;
         self.prepare_programs(steps)?;
+        self.prepare_addresses(steps)?;
         self.note_new(steps)?;
         self.state.save_record(&self.record)
     }

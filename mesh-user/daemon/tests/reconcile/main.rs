@@ -11,7 +11,7 @@ use std::{collections::BTreeSet, fs, path::Path, sync::Arc};
 use anyhow::{Context as _, Result, ensure};
 use mesh_core::{
     model::Settings,
-    plan::{DeviceName, Plan, Sysctl, SysctlKey},
+    plan::{DeviceAddress, DeviceName, Plan, Sysctl, SysctlKey},
     reconcile::{Observed, steps},
     tunnel::StaticSecret,
 };
@@ -130,6 +130,25 @@ async fn expect(world: &mut World, plan: &Plan, what: &str) -> Result<()> {
     let left: Vec<String> = steps(plan, &observed).iter().map(ToString::to_string).collect();
     ensure!(left.is_empty(), "{what}: still to do: {left:#?}");
     ensure!(observed == Observed::from(plan), "{what}: observed {observed:#?}\n planned {plan:#?}");
+    Ok(())
+}
+
+/// An address that the admin gave is not noted as ours, so that no cleanup takes it.
+#[test]
+fn a_planned_address_of_somebody_else_is_refused_and_stays() -> Result<()> {
+    let site = Site::new()?;
+    site.namespace.ip(&["addr", "add", "10.70.0.2/32", "dev", "lo"])?;
+    let before = site.seen()?;
+    site.enter(async |directory| {
+        let mut world = world(directory).await?;
+        let address = DeviceAddress { device: DeviceName("lo".to_owned()), address: "10.70.0.2/32".parse()? };
+        let plan = Plan { addresses: BTreeSet::from([address]), ..Plan::default() };
+        let refused = converge(&mut world, &plan).await.err().map(|error| error.to_string()).unwrap_or_default();
+        ensure!(refused.contains("10.70.0.2/32 is on lo already"), "{refused}");
+        Ok(())
+    })?;
+    site.cleanup()?;
+    expect_same(&before, &site.seen()?, "after cleanup");
     Ok(())
 }
 
