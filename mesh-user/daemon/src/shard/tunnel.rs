@@ -15,6 +15,7 @@ use mesh_core::{
 };
 
 use super::{
+    Event,
     batch::{Batch, Departure, Heading, Outlet},
     statistics::{PeerCounters, ShardCounters},
 };
@@ -39,6 +40,8 @@ pub(super) struct Tunnel {
     peers: Vec<Option<Readable>>,
     /// Failed receives since the last one that worked.
     pub(super) failures: u32,
+    /// Its device or socket is lost, and the control thread does not know it yet.
+    pub(super) untold: Option<Event>,
 }
 
 /// What the readers of the statistics see of a peer.
@@ -101,6 +104,7 @@ impl Tunnel {
             device: Device::new(secret),
             peers: Vec::new(),
             failures: 0,
+            untold: None,
         }
     }
 

@@ -4,9 +4,9 @@ use std::{
     os::fd::{AsFd, OwnedFd},
     sync::{
         Arc,
-        mpsc::{Receiver, SyncSender, TryRecvError},
+        mpsc::{Receiver, SyncSender, TryRecvError, TrySendError},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, bail};
@@ -29,6 +29,8 @@ use crate::kernel::{
 
 /// Descriptors looked at in one turn.
 const EVENTS_PER_TURN: usize = 64;
+/// How soon a loss is told again to a control thread that had no room for it.
+const RETELL: Duration = Duration::from_millis(100);
 
 pub(super) enum Order {
     Apply { command: Command, counters: Option<Arc<PeerCounters>>, done: SyncSender<anyhow::Result<()>> },
@@ -130,19 +132,19 @@ impl Worker {
     /// How long nothing has to be done, for all that the shard knows.
     fn patience(&self) -> Option<Timespec> {
         let now = Instant::now();
-        let next = self
-            .tunnels
-            .iter()
-            .flatten()
-            .filter_map(|tunnel| tunnel.device.poll_timeout(now))
-            .map(|(at, _)| at)
-            .min()?;
+        let timers = self.tunnels.iter().flatten().flat_map(|tunnel| {
+            let timeout = tunnel.device.poll_timeout(now).map(|(at, _)| at);
+            let retell = tunnel.untold.is_some().then(|| now + RETELL);
+            [timeout, retell].into_iter().flatten()
+        });
+        let next = timers.min()?;
         let wait = next.saturating_duration_since(now);
         Some(Timespec { tv_sec: wait.as_secs() as i64, tv_nsec: wait.subsec_nanos().into() })
     }
 
     fn run_timers(&mut self) {
         for tunnel in self.tunnels.iter_mut().flatten() {
+            tell(&self.events, &mut tunnel.untold);
             if tunnel.device.poll_timeout(self.bench.now).is_some_and(|(at, _)| at <= self.bench.now) {
                 tunnel.run_timers(&mut self.bench);
             }
@@ -160,7 +162,7 @@ impl Worker {
             if let Some(tun) = tunnel.tun.take() {
                 let _ = epoll::delete(&self.epoll, &tun);
             }
-            let _ = self.events.try_send(Event::TunLost(tunnel.name.clone()));
+            tunnel.untold = Some(Event::TunLost(tunnel.name.clone()));
         }
     }
 
@@ -170,7 +172,7 @@ impl Worker {
             if let Some(socket) = tunnel.outlet.sockets.of(family) {
                 let _ = epoll::delete(&self.epoll, socket);
             }
-            let _ = self.events.try_send(Event::SocketLost(tunnel.name.clone()));
+            tunnel.untold = Some(Event::SocketLost(tunnel.name.clone()));
         }
     }
 
@@ -284,9 +286,34 @@ impl Worker {
     }
 }
 
+/// A loss that nobody hears of would leave the tunnel dead for ever: it is kept until there is room for it.
+fn tell(events: &SyncSender<Event>, untold: &mut Option<Event>) {
+    if let Some(event) = untold.take()
+        && let Err(TrySendError::Full(event)) = events.try_send(event)
+    {
+        *untold = Some(event);
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc::sync_channel;
+
     use super::*;
+
+    #[test]
+    fn a_loss_is_told_until_it_is_taken() {
+        let (sender, receiver) = sync_channel(1);
+        let device = |name: &str| DeviceName(name.to_owned());
+        sender.send(Event::TunLost(device("mesh-a"))).unwrap();
+        let mut untold = Some(Event::SocketLost(device("mesh-b")));
+        tell(&sender, &mut untold);
+        assert_eq!(untold, Some(Event::SocketLost(device("mesh-b"))), "there was no room");
+        receiver.recv().unwrap();
+        tell(&sender, &mut untold);
+        assert_eq!(untold, None);
+        assert_eq!(receiver.recv(), Ok(Event::SocketLost(device("mesh-b"))));
+    }
 
     #[test]
     fn tokens_say_which_descriptor() {
