@@ -16,6 +16,10 @@ const XTASK: &str = env!("CARGO_BIN_EXE_xtask");
 const PAUSE: Duration = Duration::from_millis(50);
 /// For the kernel, which frees namespaces and programs in the background.
 const GRACE: Duration = Duration::from_secs(30);
+/// What the checks of both scenes may take, with programs that are built.
+const ONCE: Duration = Duration::from_secs(60);
+/// Exit code of a program that Ctrl-C ended, as shells count it: 128 and SIGINT.
+const INTERRUPTED: i32 = 130;
 
 #[test]
 fn nothing_is_left_behind() -> Result<()> {
@@ -24,7 +28,7 @@ fn nothing_is_left_behind() -> Result<()> {
     let before = Snapshot::take()?;
 
     let log = directory.path().join("once");
-    let status = end(start(built, &["--once"], &log)?, Duration::from_secs(120))?;
+    let status = end(start(built, &["--once"], &log)?, ONCE)?;
     ensure!(status.success(), "{status}\n{}", fs::read_to_string(&log)?);
     before.expect_same(GRACE).context("after a run that succeeded")?;
 
@@ -34,12 +38,13 @@ fn nothing_is_left_behind() -> Result<()> {
     ensure!(!status.success(), "a daemon that dies went unnoticed: {}", fs::read_to_string(&log)?);
     before.expect_same(GRACE).context("after a run that failed")?;
 
-    for (moment, text) in [("while it checks", "ping"), ("while it stays", "until Ctrl-C")] {
+    for (moment, text, code) in [("while it checks", "ping", INTERRUPTED), ("while it stays", "until Ctrl-C", 0)] {
         let log = directory.path().join(moment);
         let child = start(built, &[], &log)?;
         wait_for_text(&log, text)?;
         interrupt(&child)?;
-        end(child, Duration::from_secs(30)).with_context(|| moment.to_owned())?;
+        let status = end(child, Duration::from_secs(30)).with_context(|| moment.to_owned())?;
+        ensure!(status.code() == Some(code), "{status} {moment}\n{}", fs::read_to_string(&log)?);
         before.expect_same(GRACE).with_context(|| format!("after Ctrl-C {moment}"))?;
     }
 

@@ -39,7 +39,8 @@ pub const CHECKS: &[Check] = &[
     Check { name: "spoofed source", run: spoofed },
 ];
 
-const MARK: &[u8] = b"this text is not encrypted";
+/// What [`plain_text`] looks for.
+pub const MARK: &[u8] = b"this text is not encrypted";
 
 pub fn ping(direction: &Direction, random: &mut u64) -> Result<String> {
     let (from, to, dial) = pods(direction, random)?;

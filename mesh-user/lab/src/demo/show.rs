@@ -46,8 +46,14 @@ pub fn run(scenes: &[Scene], programs: &Programs, once: bool) -> Result<Outcome>
     let mut rows = Vec::new();
     let mut networks = Vec::new();
     for scene in scenes {
-        let network = start(scene, &lab, programs)?;
+        let network = match start(scene, &lab, programs) {
+            Err(_) if interrupt::requested() => return Ok(Outcome::Interrupted),
+            started => started?,
+        };
         check(scene, &network, &mut rows)?;
+        if interrupt::requested() {
+            return Ok(Outcome::Interrupted);
+        }
         networks.push(network);
     }
     for network in &networks {
@@ -56,9 +62,6 @@ pub fn run(scenes: &[Scene], programs: &Programs, once: bool) -> Result<Outcome>
     println!();
     print_tables(scenes, &rows);
     let broken = rows.iter().filter(|row| row.result.is_err()).count();
-    if interrupt::requested() {
-        return Ok(Outcome::Interrupted);
-    }
     if !once {
         networks.iter().try_for_each(print_invitation)?;
         println!("\nEverything stays until Ctrl-C.");
