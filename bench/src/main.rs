@@ -4,6 +4,7 @@
 
 mod budget;
 mod budgets;
+mod kernel;
 mod machine;
 mod remap;
 mod report;
@@ -12,7 +13,7 @@ mod tunnel;
 
 use std::{path::PathBuf, process::ExitCode};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand};
 
 use report::Report;
@@ -22,7 +23,7 @@ use report::Report;
 struct Arguments {
     #[command(subcommand)]
     bench: Bench,
-    /// Fails when a figure misses what bench/budgets.toml holds
+    /// Fails when a figure misses what bench/budgets.toml holds; asks for as many runs and pairs as are promised
     #[arg(long, global = true)]
     check: bool,
     /// Writes the figures and the machine's facts to this file
@@ -49,10 +50,28 @@ impl Bench {
             Bench::Tunnel(_) => "tunnel",
         }
     }
+
+    /// What holds must hold of as many measurements as are promised.
+    fn refuse_fewer(&self) -> Result<()> {
+        let measurements = match self {
+            Bench::Budget(asked) => vec![("--runs", asked.runs, budget::RUNS)],
+            Bench::Remap(asked) => {
+                vec![("--runs", asked.runs, remap::RUNS), ("--pairs", asked.pairs, remap::PAIRS)]
+            }
+            Bench::Tunnel(asked) => vec![("--pairs", asked.pairs, tunnel::PAIRS)],
+        };
+        for (option, asked, promised) in measurements {
+            ensure!(asked >= promised, "--check promises {option} {promised} or more; {asked} show nothing");
+        }
+        Ok(())
+    }
 }
 
 fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
+    if arguments.check {
+        arguments.bench.refuse_fewer()?;
+    }
     let mut report = Report::begin(arguments.bench.name())?;
     match arguments.bench {
         Bench::Budget(arguments) => budget::run(&arguments, &mut report)?,
@@ -60,4 +79,24 @@ fn main() -> Result<ExitCode> {
         Bench::Tunnel(arguments) => tunnel::run(&arguments, &mut report)?,
     }
     report.finish(arguments.check, arguments.json.as_deref())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(line: &str) -> bool {
+        let arguments = Arguments::try_parse_from(line.split(' ')).unwrap();
+        arguments.bench.refuse_fewer().is_err()
+    }
+
+    #[test]
+    fn fewer_measurements_than_promised_show_nothing() {
+        for enough in ["_ budget", "_ budget --runs 16", "_ remap", "_ tunnel --pairs 5"] {
+            assert!(!refused(enough), "{enough}");
+        }
+        for fewer in ["_ budget --runs 14", "_ remap --pairs 8", "_ remap --runs 1", "_ tunnel --pairs 4"] {
+            assert!(refused(fewer), "{fewer}");
+        }
+    }
 }

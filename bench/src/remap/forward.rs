@@ -20,7 +20,8 @@ use mesh_lab::{
     link::{self, Port},
 };
 
-use super::{kernel, programs};
+use super::programs;
+use crate::kernel::{self, word};
 
 const COUNT: u32 = 500_000;
 const BATCH: u32 = 64;
@@ -208,13 +209,4 @@ fn generator(frame: &[u8; FRAME], jump: i32) -> Vec<u64> {
     code.extend(body);
     code.extend([word(0xb7, 0, 0, 0, 2), word(0x95, 0, 0, 0, 0)]); // return XDP_PASS
     code
-}
-
-/// One instruction of BPF.
-fn word(opcode: u8, dst: u8, src: u8, offset: i16, immediate: i32) -> u64 {
-    let registers = u64::from(dst | src << 4);
-    u64::from(opcode)
-        | registers << 8
-        | u64::from(offset.cast_unsigned()) << 16
-        | u64::from(immediate.cast_unsigned()) << 32
 }

@@ -2,7 +2,6 @@
 
 mod bulk;
 mod forward;
-mod kernel;
 mod programs;
 
 use anyhow::Result;
@@ -14,14 +13,18 @@ use crate::{
     statistics::{median, minimum},
 };
 
+/// So many runs and pairs are promised.
+pub(crate) const RUNS: usize = 7;
+pub(crate) const PAIRS: usize = 9;
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// How often each way of forwarding is timed; the fastest run counts
-    #[arg(long, default_value_t = 7)]
-    runs: usize,
+    #[arg(long, default_value_t = RUNS)]
+    pub(crate) runs: usize,
     /// How many pairs of streams; the median of their ratios counts
-    #[arg(long, default_value_t = 9)]
-    pairs: usize,
+    #[arg(long, default_value_t = PAIRS)]
+    pub(crate) pairs: usize,
     /// How long each stream runs
     #[arg(long, default_value_t = 2)]
     seconds: u32,

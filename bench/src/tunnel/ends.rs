@@ -12,7 +12,6 @@ use anyhow::{Context, Result};
 use mesh_lab::{
     Lab, Namespace,
     demo::{Network, TUNNEL_MTU, wireguard_pair},
-    interrupt,
     node::Programs,
     process::{self, Daemon},
     status::Prefix,
@@ -72,8 +71,10 @@ impl WireguardGo {
             let mut command = gateway.command(program);
             command.args(["-f", device]).env("LOG_LEVEL", "error");
             let log = lab.directory().join(format!("wireguard-go-{at}.log"));
-            daemons.push(Daemon::start("wireguard-go", command, &log)?);
-            wait_for_device(gateway, device)?;
+            let mut daemon = Daemon::start("wireguard-go", command, &log)?;
+            let socket = Path::new("/var/run/wireguard").join(format!("{device}.sock"));
+            daemon.wait_for_socket(&socket, Duration::from_secs(10))?;
+            daemons.push(daemon);
             let file = lab.directory().join(format!("wireguard-go-{at}.key"));
             fs::write(&file, &keys[at].private)?;
             let other = 1 - at;
@@ -97,6 +98,16 @@ impl WireguardGo {
     }
 }
 
+impl Drop for WireguardGo {
+    /// Asked to end, it takes its socket away, which is in a directory that outlives the lab.
+    fn drop(&mut self) {
+        for daemon in &mut self.daemons {
+            // Who does not end is killed next.
+            let _ = daemon.terminate();
+        }
+    }
+}
+
 struct Key {
     private: String,
     public: String,
@@ -109,11 +120,4 @@ fn make_key() -> Result<Key> {
     derive.args(["-c", "echo \"$0\" | wg pubkey", private.trim()]);
     let public = process::output(&mut derive, patience)?.trim().to_owned();
     Ok(Key { private, public })
-}
-
-fn wait_for_device(gateway: &Namespace, device: &str) -> Result<()> {
-    interrupt::wait_for("wireguard-go to answer", Duration::from_secs(5), Duration::from_millis(30), || {
-        let show = process::finish(gateway.command("wg").args(["show", device]), Duration::from_secs(5))?;
-        Ok(show.status.success().then_some(()))
-    })
 }

@@ -3,7 +3,7 @@
 use std::{
     fs::File,
     io::{Read, Seek},
-    os::unix::process::CommandExt,
+    os::unix::{net::UnixStream, process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{OnceLock, mpsc},
@@ -11,6 +11,8 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow, bail};
+
+use crate::interrupt;
 
 /// Runs a command to its end, at most `patience`, and returns its standard output. A failure tells what it printed.
 pub fn output(command: &mut Command, patience: Duration) -> Result<String> {
@@ -98,6 +100,25 @@ impl Daemon {
     pub fn kill(&mut self) -> Result<()> {
         self.child.kill()?;
         self.child.wait()?;
+        Ok(())
+    }
+
+    /// Waits until it takes connections on a Unix socket. A failure tells what it printed.
+    ///
+    /// Not to be done with wg(8): that removes a socket nobody listens on, and so takes one away from a program that is
+    /// between bind(2) and listen(2), or that has just replaced the socket an earlier one has left.
+    pub fn wait_for_socket(&mut self, socket: &Path, patience: Duration) -> Result<()> {
+        let deadline = Instant::now() + patience;
+        while let Err(error) = UnixStream::connect(socket) {
+            if let Some(status) = self.ended()? {
+                bail!("{} has ended ({status})\n{}", self.name, self.tail(30));
+            }
+            if Instant::now() >= deadline {
+                bail!("{} is not to be reached at {}: {error}\n{}", self.name, socket.display(), self.tail(30));
+            }
+            interrupt::check()?;
+            std::thread::sleep(Duration::from_millis(20));
+        }
         Ok(())
     }
 

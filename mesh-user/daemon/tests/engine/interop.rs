@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, Result};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use mesh_lab::{
-    Lab, Namespace, interrupt,
+    Lab, Namespace,
     process::{self, Daemon},
 };
 
@@ -32,7 +32,7 @@ fn program() -> PathBuf {
 }
 
 struct WireguardGo {
-    _daemon: Daemon,
+    daemon: Daemon,
     namespace: Namespace,
     device: String,
 }
@@ -43,11 +43,9 @@ impl WireguardGo {
         let device = format!("wgi{}-{}", std::process::id(), u8::from(endpoint.is_some()));
         let mut command = namespace.command(program());
         command.args(["-f", &device]).env("LOG_LEVEL", "error").stdout(Stdio::null());
-        let daemon = Daemon::start("wireguard-go", command, &lab.directory().join(format!("{device}.log")))?;
-        interrupt::wait_for("wireguard-go to answer", Duration::from_secs(5), Duration::from_millis(30), || {
-            let show = process::finish(namespace.command("wg").args(["show", &device]), Duration::from_secs(5))?;
-            Ok(show.status.success().then_some(()))
-        })?;
+        let mut daemon = Daemon::start("wireguard-go", command, &lab.directory().join(format!("{device}.log")))?;
+        let socket = Path::new("/var/run/wireguard").join(format!("{device}.sock"));
+        daemon.wait_for_socket(&socket, Duration::from_secs(10))?;
         let key = lab.directory().join(format!("{device}.key"));
         let mut private = [7; 32];
         private[1] = B.name.as_bytes()[0];
@@ -66,7 +64,15 @@ impl WireguardGo {
         for prefix in REAL {
             namespace.ip(&["route", "add", prefix, "dev", &device])?;
         }
-        Ok(WireguardGo { _daemon: daemon, namespace: namespace.clone(), device })
+        Ok(WireguardGo { daemon, namespace: namespace.clone(), device })
+    }
+}
+
+impl Drop for WireguardGo {
+    /// Asked to end, it takes its socket away, which is in a directory that outlives the lab.
+    fn drop(&mut self) {
+        // Who does not end is killed next.
+        let _ = self.daemon.terminate();
     }
 }
 
