@@ -19,6 +19,7 @@ use tokio::{
 
 use crate::{
     api::{HEARTBEAT, Snapshot},
+    kernel::bpf::Pins,
     manifests,
     reconcile::World,
     shard,
@@ -26,6 +27,10 @@ use crate::{
 
 /// Kernel changes come in bursts; they are answered together.
 const SETTLE: Duration = Duration::from_millis(100);
+
+/// How a refused start leaves the node.
+const UNTOUCHED: &str = "not started, nothing was applied";
+const ADOPTED: &str = "not started; what an earlier run left was taken over, nothing else was applied";
 
 /// What makes the loop look again.
 #[derive(Debug)]
@@ -95,7 +100,7 @@ impl Control {
     pub async fn run(mut self, mut wakes: Wakes) -> Result<()> {
         if let Err(error) = self.begin().await {
             self.world.withdraw()?;
-            return Err(error.context("not started, nothing was applied"));
+            return Err(error);
         }
         loop {
             self.publish();
@@ -129,16 +134,31 @@ impl Control {
     }
 
     async fn begin(&mut self) -> Result<()> {
-        self.manifests = manifests::read(&self.settings.directories.manifests)?;
-        let intent = self.validate()?;
-        let (plan, allocations) = self.plan(&intent).await?;
-        let adopted = self.world.resume(&plan)?;
+        let (intent, plan, allocations) = self.first_plan().await.context(UNTOUCHED)?;
+        let adopted = self.world.resume(&plan).context(ADOPTED)?;
         if adopted > 0 {
             tracing::info!(tunnels = adopted, "adopted what an earlier run left");
         }
-        let trouble = self.converge(plan, allocations, Leave::Nothing).await?;
+        let converged = self.converge(plan, allocations, Leave::Nothing).await;
+        let trouble = converged.context(if adopted > 0 { ADOPTED } else { UNTOUCHED })?;
         self.set_trouble(trouble);
         self.intent = Some(intent);
+        self.remove_old_programs()
+    }
+
+    async fn first_plan(&mut self) -> Result<(ValidIntent, Plan, Allocations)> {
+        self.manifests = manifests::read(&self.settings.directories.manifests)?;
+        let intent = self.validate()?;
+        let (plan, allocations) = self.plan(&intent).await?;
+        Ok((intent, plan, allocations))
+    }
+
+    /// Without a hook in the settings, programs that an earlier run attached go. Not before the plan holds: a start that is
+    /// refused leaves them at work.
+    fn remove_old_programs(&self) -> Result<()> {
+        if !self.world.has_programs() && Pins::remove(&self.settings.directories.pins)? > 0 {
+            tracing::info!("all hooks are off now: the programs of an earlier run were removed");
+        }
         Ok(())
     }
 

@@ -20,7 +20,7 @@ use crate::{
     api::{self, Api},
     control::{Control, Published, Wakes},
     kernel::{
-        bpf::{Bpf, Loaded, Pins},
+        bpf::Bpf,
         netlink::{self, Netlink},
         privileges,
     },
@@ -50,7 +50,7 @@ pub async fn run(settings: Settings) -> Result<()> {
         kernel: netlink::changes()?,
         shards: forward(shard_events),
     };
-    let loaded = load_programs(&settings, programs)?;
+    let loaded = programs.then(|| Bpf::load(&settings.directories.pins, settings.log_bpf)).transpose()?;
     let mut world = World::open(Netlink::open()?, Arc::clone(&shards), state, loaded).await?;
     if settings.log_bpf {
         world.log_programs()?;
@@ -76,18 +76,6 @@ pub async fn run(settings: Settings) -> Result<()> {
     // The next daemon replaces it; until then a client sees that nobody is here.
     let _ = std::fs::remove_file(run_directory.socket());
     ended
-}
-
-/// Without a hook in the settings, programs that an earlier run attached go.
-fn load_programs(settings: &Settings, wanted: bool) -> Result<Option<Loaded>> {
-    let pins = &settings.directories.pins;
-    if wanted {
-        return Bpf::load(pins, settings.log_bpf).map(Some);
-    }
-    if Pins::remove(pins)? > 0 {
-        tracing::info!("all hooks are off now: the programs of an earlier run were removed");
-    }
-    Ok(None)
 }
 
 async fn stopped([mut terminate, mut interrupt]: [Signal; 2]) {

@@ -160,6 +160,11 @@ impl World {
         Ok(())
     }
 
+    /// Some interface has a hook in the settings.
+    pub fn has_programs(&self) -> bool {
+        self.programs.is_some()
+    }
+
     /// Passes the log lines of the programs on to the daemon's log.
     pub fn log_programs(&mut self) -> Result<()> {
         self.programs.as_mut().map_or(Ok(()), |programs| bpf_log::start(programs.bpf.object()))

@@ -42,10 +42,11 @@ impl Ends {
 
 async fn start(directory: &Path) -> Result<(impl Future<Output = Result<()>>, Ends)> {
     let text = format!(
-        "cluster_id = \"cl01\"\nmanifest_dir = {:?}\nstate_dir = {:?}\n[cidr]\npod = [\"10.243.0.0/16\"]\n\
+        "cluster_id = \"cl01\"\nmanifest_dir = {:?}\nstate_dir = {:?}\npin_dir = {:?}\n[cidr]\npod = [\"10.243.0.0/16\"]\n\
          external = [\"10.70.0.0/16\"]\n",
         directory.join("manifests"),
         directory.join("state"),
+        directory.join("pins"),
     );
     fs::create_dir_all(directory.join("manifests"))?;
     let settings = Settings::parse("meshd.toml", &text)?;
@@ -121,4 +122,25 @@ fn a_side_that_is_no_more_ends_the_loop() -> Result<()> {
         })?;
     }
     Ok(())
+}
+
+/// Files stand for the pins: only that they are removed, and when, is asked.
+#[test]
+fn a_refused_start_leaves_the_programs_of_an_earlier_run() -> Result<()> {
+    let site = Site::new()?;
+    site.enter(async |directory| {
+        let (control, _ends) = start(directory).await?;
+        let (links, manifest) = (directory.join("pins/links"), directory.join("manifests/a.yaml"));
+        fs::create_dir_all(&links)?;
+        fs::write(links.join("u0"), "")?;
+        fs::write(&manifest, "kind: [")?;
+        let said = timeout(SOON, control).await?.err().map(|error| format!("{error:#}")).unwrap_or_default();
+        ensure!(said.contains("nothing was applied") && links.join("u0").exists(), "{said}");
+
+        fs::remove_file(&manifest)?;
+        let (control, mut ends) = start(directory).await?;
+        beside(control, async { ends.until("the start", <[String]>::is_empty).await }).await?;
+        ensure!(!links.join("u0").exists(), "a start without hooks leaves them");
+        Ok(())
+    })
 }
