@@ -28,7 +28,7 @@ pub(crate) fn host_state(gateway: &Namespace) -> Result<String> {
     Ok(all)
 }
 
-/// The same, with the programs at the interfaces, the pins and the files that a daemon keeps.
+/// The same, with what is pinned (maps, and programs at the interfaces) and the files that a daemon keeps.
 pub(crate) fn applied(node: &Node) -> Result<String> {
     let mut all = host_state(node.namespace())?;
     for directory in ["state", "wireguard"] {

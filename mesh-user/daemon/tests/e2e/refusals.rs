@@ -160,15 +160,21 @@ fn bad_manifests() -> Result<()> {
             ],
         ),
     ] {
-        let good = std::fs::read_to_string(network.clusters[0].node.directory().join(format!("manifests/{name}.yaml")));
-        network.clusters[0].node.put_manifest(name, &bad)?;
-        expect_refusal(&network, &words).with_context(|| what.to_owned())?;
-        match good {
-            Ok(good) => network.clusters[0].node.put_manifest(name, &good)?,
-            Err(_) => network.clusters[0].node.remove_manifest(name)?,
-        }
+        refuse_manifest(&network, name, &bad, &words).with_context(|| what.to_owned())?;
     }
     Ok(())
+}
+
+/// Puts a bad manifest in place of a good one, or of none, for one run.
+fn refuse_manifest(network: &Network, name: &str, bad: &str, words: &[&str]) -> Result<()> {
+    let node = &network.clusters[0].node;
+    let good = std::fs::read_to_string(node.directory().join(format!("manifests/{name}.yaml")));
+    node.put_manifest(name, bad)?;
+    expect_refusal(network, words)?;
+    match good {
+        Ok(good) => node.put_manifest(name, &good),
+        Err(_) => node.remove_manifest(name),
+    }
 }
 
 /// One broken manifest holds back all that changed with it; what runs stays as it is, and all its errors are told.
