@@ -18,11 +18,8 @@ use crate::{
 impl IpHeader<4> for ipv4::Header {
     #[inline(always)]
     fn load<F: Frame>(frame: &F, l3: usize) -> Option<Self> {
-        Some(ipv4::Header {
-            head: frame.load(l3)?,
-            src: frame.load(l3 + ipv4::SRC_AT)?,
-            dst: frame.load(l3 + ipv4::DST_AT)?,
-        })
+        // One access: at tc each is a call of the kernel.
+        frame.load::<{ ipv4::LEN }>(l3).map(ipv4::Header::from)
     }
 
     #[inline(always)]
