@@ -3,9 +3,13 @@
 use super::*;
 use crate::{
     checksum::{fold, pseudo_header},
+    datapath::{
+        forward::{self, KernelVerdict},
+        route::{Onward, Route},
+    },
     frame::{Checksum, SliceFrame},
     ids::IfIndex,
-    testkit::{Generated, Generator, Kind, World},
+    testkit::{FixedFib, Generated, Generator, Kind, World},
 };
 
 const FRAMES: u64 = 1_000_000;
@@ -50,16 +54,30 @@ fn unmap_of_map_is_the_packet_itself() {
 #[test]
 fn the_daemon_and_a_kernel_hook_decide_alike() {
     let world = World::new(IfIndex(4));
+    let fib = FixedFib { mtu: u16::MAX, route: Route::NeedsKernel, onward: Onward::PassUp };
     let mut generator = Generator::new(&world, 3);
-    for _ in 0..100_000 {
-        let generated = generator.frame();
-        let mut bytes = generated.frame.clone();
+    let mut rewritten = 0;
+    for number in 0..100_000 {
+        let generated = generator.frame_for([Ingress::Workload, Ingress::Underlay(IfIndex(4))][number % 2]);
+        let (mut bytes, mut hooked) = (generated.frame.clone(), generated.frame.clone());
         let verdict = remap(&mut SliceFrame::new(&mut bytes), generated.l3, generated.door, &world.tables);
-        match verdict {
-            Verdict::Accept { .. } => {}
-            Verdict::Pass | Verdict::Drop(_) => assert_eq!(bytes, generated.frame, "{verdict:?} of {generated:?}"),
+        let frame = &mut SliceFrame::new(&mut hooked);
+        let hook = forward::ingress(frame, generated.l3, generated.door, &world.tables, &fib);
+        match (verdict, hook) {
+            (Verdict::Pass, KernelVerdict::Pass) => assert_eq!(bytes, generated.frame, "{generated:?}"),
+            (Verdict::Drop(reason), KernelVerdict::Drop(other)) if reason == other => {
+                assert_eq!(bytes, generated.frame, "{generated:?}");
+            }
+            (Verdict::Accept { remap, .. }, KernelVerdict::PassRewritten { remap: other }) if remap == other => {
+                assert_eq!(bytes, hooked, "{generated:?}");
+                rewritten += 1;
+            }
+            // Only the hook counts hops; without room in front it cannot tell the sender.
+            (Verdict::Accept { .. }, KernelVerdict::Drop(DropReason::TtlExpired)) => {}
+            other => panic!("{other:?} of {generated:?}"),
         }
     }
+    assert!(rewritten > 10_000, "only {rewritten} were rewritten");
 }
 
 /// Where the transport of a plain TCP or UDP packet and its checksum are.
