@@ -51,7 +51,8 @@ fn the_kernel_judges_and_rewrites_as_the_host_does() -> Result<()> {
 /// What was compared.
 #[derive(Default)]
 struct Seen {
-    kinds: BTreeMap<&'static str, BTreeSet<Kind>>,
+    /// By hook, door of workloads or of an underlay, and IP version.
+    kinds: BTreeMap<(&'static str, bool, bool), BTreeSet<Kind>>,
     verdicts: BTreeMap<&'static str, BTreeSet<&'static str>>,
     frames: BTreeMap<&'static str, usize>,
     /// What the kernel refuses to run at all: less than an IP header, more than a page.
@@ -59,8 +60,9 @@ struct Seen {
 }
 
 impl Seen {
-    fn note(&mut self, hook: &'static str, kind: Kind, verdict: KernelVerdict) {
-        self.kinds.entry(hook).or_default().insert(kind);
+    fn note(&mut self, hook: &'static str, generated: &Generated, verdict: KernelVerdict) {
+        let of_workloads = generated.door == Ingress::Workload;
+        self.kinds.entry((hook, of_workloads, generated.v6)).or_default().insert(generated.kind);
         self.verdicts.entry(hook).or_default().insert(match verdict {
             KernelVerdict::Pass => "pass",
             KernelVerdict::PassRewritten { .. } => "pass-rewritten",
@@ -74,8 +76,11 @@ impl Seen {
     fn covers_everything(&self) {
         for hook in ["xdp", "tc"] {
             assert!(self.frames[hook] >= 1_000, "{hook}: only {} frames, {} refused", self.frames[hook], self.refused);
-            let missing: Vec<Kind> = Kind::ALL.into_iter().filter(|kind| !self.kinds[hook].contains(kind)).collect();
-            assert_eq!(missing, [], "{hook} never saw these");
+            for (of_workloads, v6) in [(false, false), (false, true), (true, false), (true, true)] {
+                let seen = &self.kinds[&(hook, of_workloads, v6)];
+                let missing: Vec<Kind> = Kind::ALL.into_iter().filter(|kind| !seen.contains(kind)).collect();
+                assert_eq!(missing, [], "{hook}, of workloads: {of_workloads}, IPv6: {v6}: never saw these");
+            }
             let verdicts = ["drop", "pass", "pass-rewritten", "redirect", "reply"];
             assert_eq!(self.verdicts[hook], BTreeSet::from(verdicts), "{hook}");
         }
@@ -100,7 +105,7 @@ fn compare(case: Case, device: IfIndex, seed: u64, seen: &mut Seen) -> Result<()
             let (verdict, bytes) = on_the_host(&world, &generated, fib);
             assert_eq!(ran.ran_as, RanAs::from(verdict), "{hook}, {case:?}: host says {verdict:?} of {generated:?}");
             assert_eq!(ran.bytes, bytes, "{hook}, {case:?}: {verdict:?} of {generated:?}");
-            seen.note(hook, generated.kind, verdict);
+            seen.note(hook, &generated, verdict);
         }
     }
     Ok(())
