@@ -22,11 +22,13 @@ fn content(len: usize) -> Vec<u8> {
 
 /// Sends datagrams of each size in a burst of `burst` and compares what the other end got.
 fn compare(a: &Site, b: &Site, family: usize, sizes: &[usize], burst: usize) -> Result<()> {
-    let receiver = b.namespace.enter(|| Ok(UdpSocket::bind(SocketAddr::new(HOST[family].parse()?, PORT))?))?;
+    // A port of its own: a process that another test is just starting may hold a closed socket a little longer.
+    let receiver = b.namespace.enter(|| Ok(UdpSocket::bind(SocketAddr::new(HOST[family].parse()?, 0))?))?;
     receiver.set_read_timeout(Some(Duration::from_secs(2)))?;
+    let port = receiver.local_addr()?.port();
     let any = if family == 0 { "0.0.0.0:0" } else { "[::]:0" };
     let sender = a.namespace.enter(|| Ok(UdpSocket::bind(any)?))?;
-    let to = SocketAddr::new(A.remote_host[family].parse()?, PORT);
+    let to = SocketAddr::new(A.remote_host[family].parse()?, port);
     let mut buffer = vec![0; 65_536];
     for size in sizes {
         let sent = content(*size);

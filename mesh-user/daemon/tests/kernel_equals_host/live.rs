@@ -21,7 +21,6 @@ use super::programs::Programs;
 const POD: [&str; 2] = ["10.243.1.2", "fd00:0:f3:1::2"];
 const PRESENTED: [&str; 2] = ["10.60.1.2", "fd00:0:3c:1::2"];
 const REMOTE: [&str; 2] = ["10.61.0.2", "fd00:0:3d::2"];
-const PORT: u16 = 4_711;
 /// More than one super-packet.
 const BYTES: usize = 300_000;
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -85,14 +84,16 @@ fn index(namespace: &Namespace, device: &str) -> Result<IfIndex> {
     Ok(IfIndex(index.with_context(|| format!("no index in {line:?}"))?))
 }
 
+/// Any free port: a process that another test is just starting may hold a closed socket a little longer.
 fn any(like: IpAddr) -> SocketAddr {
     let address = if like.is_ipv4() { IpAddr::from([0; 4]) } else { Ipv6Addr::UNSPECIFIED.into() };
-    SocketAddr::new(address, PORT)
+    SocketAddr::new(address, 0)
 }
 
 /// The remote sees the presented address, and gets and sends back every byte.
 fn tcp(pod: &Namespace, remote: &Namespace, to: IpAddr, seen: IpAddr) -> Result<()> {
     let listener = remote.enter(|| Ok(TcpListener::bind(any(to))?))?;
+    let port = listener.local_addr()?.port();
     let echo = remote.thread(move || {
         let (mut stream, from) = listener.accept()?;
         ensure!(from.ip() == seen, "the remote sees {from}");
@@ -103,7 +104,7 @@ fn tcp(pod: &Namespace, remote: &Namespace, to: IpAddr, seen: IpAddr) -> Result<
     });
     let sent: Vec<u8> = (0..BYTES).map(|i| (i * 7 % 251) as u8).collect();
     let got = pod.enter(|| {
-        let mut stream = TcpStream::connect_timeout(&SocketAddr::new(to, PORT), PATIENCE)?;
+        let mut stream = TcpStream::connect_timeout(&SocketAddr::new(to, port), PATIENCE)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.write_all(&sent)?;
         let mut got = vec![0; BYTES];
@@ -116,10 +117,11 @@ fn tcp(pod: &Namespace, remote: &Namespace, to: IpAddr, seen: IpAddr) -> Result<
 }
 
 fn udp(pod: &Namespace, remote: &Namespace, to: IpAddr, seen: IpAddr) -> Result<()> {
-    let server = remote.enter(|| Ok(UdpSocket::bind(SocketAddr::new(to, PORT))?))?;
+    let server = remote.enter(|| Ok(UdpSocket::bind(SocketAddr::new(to, 0))?))?;
+    let port = server.local_addr()?.port();
     let client = pod.enter(|| {
         let client = UdpSocket::bind(any(to))?;
-        client.connect(SocketAddr::new(to, PORT))?;
+        client.connect(SocketAddr::new(to, port))?;
         Ok(client)
     })?;
     let mut buffer = [0; 2_000];
