@@ -4,6 +4,7 @@
 //! sessions, [`segment`] and [`coalesce`] know super-packets, [`ecn`] the two congestion bits. `session` alone names the
 //! library that speaks Noise.
 
+mod allowed_ips;
 pub mod coalesce;
 mod device;
 pub mod ecn;
@@ -17,6 +18,7 @@ pub mod segment;
 mod session;
 pub mod vnet;
 
+pub use allowed_ips::AllowedIps;
 pub use device::{Device, DeviceError, Opened, PeerSlot, Timeout, Transmit};
 pub use peer::Path;
 pub use session::{MESSAGE_ROOM, Sealed, StaticSecret};
