@@ -292,6 +292,8 @@ where
 }
 
 #[cfg(test)]
-mod roundtrip;
+mod mirrored;
+#[cfg(test)]
+mod partial;
 #[cfg(test)]
 mod tests;

@@ -56,7 +56,7 @@ impl Place {
     ];
 
     /// Network and length.
-    const fn v4(self) -> ([u8; 4], u8) {
+    pub(crate) const fn v4(self) -> ([u8; 4], u8) {
         match self {
             Place::Pod => ([10, 243, 0, 0], 16),
             Place::Service => ([10, 95, 16, 0], 20),
@@ -72,7 +72,7 @@ impl Place {
         }
     }
 
-    const fn v6(self) -> ([u8; 16], u8) {
+    pub(crate) const fn v6(self) -> ([u8; 16], u8) {
         const fn network(id: u8, len: u8) -> ([u8; 16], u8) {
             ([0xfd, 0, 0, 0, 0, id, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], len)
         }
