@@ -6,6 +6,7 @@ mod budget;
 mod budgets;
 mod kernel;
 mod machine;
+mod processors;
 mod remap;
 mod report;
 mod statistics;

@@ -1,6 +1,6 @@
 //! One TCP stream from a workload through its node to a remote, with segmentation offloads as veth has them.
 
-use std::{process::Stdio, thread, time::Duration};
+use std::{fmt, process::Stdio, thread, time::Duration};
 
 use anyhow::{Context, Result};
 use aya::{
@@ -14,6 +14,7 @@ use mesh_lab::{
 };
 
 use super::programs;
+use crate::processors::Processors;
 
 /// A workload, its node, and a remote behind one cable that knows it by both its names.
 #[derive(Debug)]
@@ -24,6 +25,20 @@ pub(super) struct Path {
 }
 
 const REMOTE: &str = "10.102.0.2";
+
+/// What came of a stream.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Measured {
+    pub(super) gigabits_per_second: f64,
+    /// CPU time of the whole machine, both ends of the stream included.
+    pub(super) cpu_seconds_per_gigabit: f64,
+}
+
+impl fmt::Display for Measured {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.1} Gbit/s at {:.3} s/Gbit", self.gigabits_per_second, self.cpu_seconds_per_gigabit)
+    }
+}
 
 impl Path {
     pub(super) fn lay_out(lab: &Lab) -> Result<Path> {
@@ -64,8 +79,8 @@ impl Path {
         })
     }
 
-    /// Gbit/s that arrived.
-    pub(super) fn stream(&self, seconds: u32) -> Result<f64> {
+    /// What arrived of one stream.
+    pub(super) fn stream(&self, seconds: u32) -> Result<Measured> {
         let mut serve = self.remote.command("iperf3");
         serve.args(["-s", "-1"]).stdout(Stdio::null());
         let mut server = serve.spawn().context("start iperf3 -s")?;
@@ -76,14 +91,20 @@ impl Path {
         result
     }
 
-    fn transfer(&self, seconds: u32) -> Result<f64> {
+    fn transfer(&self, seconds: u32) -> Result<Measured> {
         // iperf3 gives no sign when it listens.
         thread::sleep(Duration::from_millis(300));
         let mut client = self.workload.command("iperf3");
         client.args(["-c", REMOTE, "-C", "cubic", "-J", "-t", &seconds.to_string()]);
+        let before = Processors::now()?;
         let json = process::output(&mut client, Duration::from_secs(u64::from(seconds) + 20))?;
+        let busy = (Processors::now()? - before).busy_seconds();
         let json: serde_json::Value = serde_json::from_str(&json).context("what iperf3 -J printed")?;
-        let bits = json["end"]["sum_received"]["bits_per_second"].as_f64();
-        Ok(bits.context("iperf3 did not say bits_per_second")? / 1e9)
+        let received = &json["end"]["sum_received"];
+        let figure = |name: &str| received[name].as_f64().with_context(|| format!("iperf3 did not say {name}"));
+        Ok(Measured {
+            gigabits_per_second: figure("bits_per_second")? / 1e9,
+            cpu_seconds_per_gigabit: busy / (figure("bytes")? * 8.0 / 1e9),
+        })
     }
 }

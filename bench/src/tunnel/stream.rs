@@ -11,6 +11,8 @@ use std::{
 use anyhow::{Context, Result, bail};
 use mesh_lab::{Namespace, interrupt, process};
 
+use crate::processors::{Processors, TICK};
+
 /// A tunnel that is up.
 pub(super) struct Ends<'a> {
     pub(super) client: &'a Namespace,
@@ -45,8 +47,6 @@ impl fmt::Display for Measured {
     }
 }
 
-/// What `/proc` counts in.
-const TICK: Duration = Duration::from_millis(10);
 /// Longest wait for a machine that has less to do.
 const QUIET_PATIENCE: Duration = Duration::from_secs(20);
 /// Share of the time that may be busy on a quiet machine.
@@ -110,22 +110,9 @@ fn wait_for_quiet() -> Result<()> {
 
 /// Share of the last moments that the processors were busy.
 fn busy_share() -> Result<f64> {
-    let before = processor_time()?;
+    let before = Processors::now()?;
     thread::sleep(Duration::from_millis(250));
-    let after = processor_time()?;
-    let (busy, all) = (after.0 - before.0, after.1 - before.1);
-    Ok(busy / all.max(1.0))
-}
-
-/// Busy and whole time of all processors, in ticks.
-fn processor_time() -> Result<(f64, f64)> {
-    let stat = fs::read_to_string("/proc/stat").context("read /proc/stat")?;
-    let first = stat.lines().next().context("/proc/stat is empty")?;
-    let ticks: Vec<f64> = first.split_whitespace().skip(1).filter_map(|field| field.parse().ok()).collect();
-    let all: f64 = ticks.iter().take(8).sum();
-    // Idle, and waiting for disks.
-    let idle: f64 = ticks.iter().skip(3).take(2).sum();
-    Ok((all - idle, all))
+    Ok((Processors::now()? - before).busy_share())
 }
 
 #[cfg(test)]
