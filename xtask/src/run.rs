@@ -40,7 +40,7 @@ pub(crate) fn run(place: &Place, arguments: &Arguments) -> Result<ExitCode> {
     let programs = match &arguments.programs {
         Some(directory) => Programs::in_directory(directory)?,
         None => {
-            setup::ensure(place, Purpose::Test)?;
+            setup::ensure(place, Purpose::Show)?;
             build::run(place, &build::Arguments::optimised())?;
             Programs::in_directory(&place.target_dir.join("release"))?
         }

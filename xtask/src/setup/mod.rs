@@ -7,6 +7,7 @@ mod apt;
 mod components;
 mod linker;
 mod packages;
+mod rivals;
 mod rust_src;
 mod rustc;
 mod wireguard_go;
@@ -33,6 +34,9 @@ pub(crate) struct Arguments {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
     Build,
+    /// The demo: what the lab runs in its namespaces.
+    Show,
+    /// Tests and benches: the other WireGuards too.
     Test,
 }
 
@@ -54,11 +58,15 @@ pub(crate) fn ensure(place: &Place, purpose: Purpose) -> Result<()> {
     let rustc = Rustc::ask()?;
     components::ensure(&rustc.sysroot)?;
     toolchain(tools, &rustc)?;
-    if purpose == Purpose::Test {
-        packages::ensure()?;
-        wireguard_go::ensure(tools)?;
+    match purpose {
+        Purpose::Build => Ok(()),
+        Purpose::Show => packages::ensure(),
+        Purpose::Test => {
+            packages::ensure()?;
+            wireguard_go::ensure(tools)?;
+            rivals::ensure(tools)
+        }
     }
-    Ok(())
 }
 
 /// What BPF programs are built with.
