@@ -87,6 +87,9 @@ impl fmt::Display for Line<'_, Peer> {
             Some(seconds) => write!(f, ", keepalive {seconds} s"),
             None => Ok(()),
         }?;
+        if peer.preshared_key.is_some() {
+            f.write_str(", preshared key")?;
+        }
         write!(f, ", announces {}", list(peer.announced.keys()))
     }
 }

@@ -24,6 +24,7 @@ use mesh_common::{
     maps::{Node, Role},
 };
 use serde::{Deserialize, Serialize};
+use zeroize::{Zeroize, ZeroizeOnDrop};
 
 pub use check::{Violation, check};
 pub use compile::plan;
@@ -113,12 +114,18 @@ pub struct Tunnel {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PublicKey(pub [u8; 32]);
 
+/// 32 secret bytes that both ends of a tunnel know. Erased when dropped.
+#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
+pub struct PresharedKey(pub [u8; 32]);
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
     pub connection: ConnectionId,
     /// Candidates, in order. Empty: the remote is a client and is learned by roaming.
     pub endpoints: Vec<SocketAddr>,
     pub keepalive_seconds: Option<u16>,
+    /// Mixed into every handshake, against an attacker who may one day break Curve25519.
+    pub preshared_key: Option<PresharedKey>,
     /// Real prefixes that the remote may use as source, and what each is called here.
     pub announced: BTreeMap<IpNet, TableEntry>,
 }
@@ -208,6 +215,12 @@ pub enum SysctlKey {
 impl std::fmt::Debug for PublicKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         std::fmt::Display::fmt(self, f)
+    }
+}
+
+impl std::fmt::Debug for PresharedKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("PresharedKey")
     }
 }
 

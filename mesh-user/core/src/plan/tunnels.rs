@@ -41,7 +41,7 @@ pub(super) fn tunnel(
         }
         Gateway::Client(GatewayClient { reach: Reach::Direct { .. }, .. }) => return None,
     };
-    let peer = Peer { connection, endpoints, keepalive_seconds, announced };
+    let peer = Peer { connection, endpoints, keepalive_seconds, preshared_key: None, announced };
     let mtu = remote.gateway.as_ref()?.mtu();
     Some(Tunnel { mtu, listen_port, addresses, peers: BTreeMap::from([(remote.key?, peer)]) })
 }

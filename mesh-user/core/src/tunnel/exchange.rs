@@ -44,6 +44,7 @@ fn peer(connection: u16, endpoints: &[&str]) -> Peer {
         connection: ConnectionId(connection),
         endpoints: endpoints.iter().map(|endpoint| endpoint.parse().unwrap()).collect(),
         keepalive_seconds: None,
+        preshared_key: None,
         announced: BTreeMap::new(),
     }
 }

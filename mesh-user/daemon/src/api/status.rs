@@ -256,7 +256,13 @@ mod tests {
     fn snapshot(probe: Option<Probe>) -> Snapshot {
         let transport = Transport::WireguardServer { device: device() };
         let known = plan::Connection { name: "default/b".to_owned(), remote: "b".to_owned(), transport, probe };
-        let peer = Peer { connection: ID, endpoints: Vec::new(), keepalive_seconds: None, announced: BTreeMap::new() };
+        let peer = Peer {
+            connection: ID,
+            endpoints: Vec::new(),
+            keepalive_seconds: None,
+            preshared_key: None,
+            announced: BTreeMap::new(),
+        };
         let peers = BTreeMap::from([(KEY, peer)]);
         let tunnel = Tunnel { mtu: 1_340, listen_port: 51_840, addresses: [].into(), peers };
         let plan = Plan { connections: [(ID, known)].into(), tunnels: [(device(), tunnel)].into(), ..Plan::default() };

@@ -143,7 +143,13 @@ impl Site {
         let (tun, sockets) = namespace.enter(|| Ok((Tun::open(&side.device())?, UdpSockets::bind(side.port)?)))?;
         side.route(namespace)?;
         shards.apply(Command::AddTunnel { device: side.device(), mtu: MTU, tun, sockets })?;
-        let config = Peer { connection: CONNECTION, endpoints, keepalive_seconds: None, announced: BTreeMap::new() };
+        let config = Peer {
+            connection: CONNECTION,
+            endpoints,
+            keepalive_seconds: None,
+            preshared_key: None,
+            announced: BTreeMap::new(),
+        };
         shards.apply(Command::AddPeer(side.device(), peer, config))
     }
 

@@ -11,8 +11,8 @@ use mesh_common::{
     maps::Role,
 };
 use mesh_core::plan::{
-    Connection, DeviceAddress, DeviceName, Neighbour, Peer, Plan, PublicKey, ROUTE_METRIC, Remap, Route, RouteTarget,
-    Sysctl, SysctlKey, TableEntry, Transport, Tunnel, UNREACHABLE_METRIC,
+    Connection, DeviceAddress, DeviceName, Neighbour, Peer, Plan, PresharedKey, PublicKey, ROUTE_METRIC, Remap, Route,
+    RouteTarget, Sysctl, SysctlKey, TableEntry, Transport, Tunnel, UNREACHABLE_METRIC,
 };
 
 /// SplitMix64.
@@ -104,6 +104,7 @@ fn add_remote(plan: &mut Plan, random: &mut Random, number: u8, likely: u64) {
         connection: id,
         endpoints: vec![format!("192.0.2.2:{}", 51_000 + random.below(3)).parse().unwrap()],
         keepalive_seconds: random.chance(5).then_some(25),
+        preshared_key: random.chance(5).then_some(PresharedKey([number; 32])),
         announced,
     };
     let listen_port = if number == 2 { 51_842 + random.below(2) as u16 } else { 0 };
