@@ -42,7 +42,7 @@ pub async fn run(settings: Settings) -> Result<()> {
     let public_key = secret.public_key();
     tracing::info!(cluster = %settings.cluster.id, key = ?public_key, "meshd {} starts", env!("CARGO_PKG_VERSION"));
 
-    let (shards, shard_events) = Shards::start(secret)?;
+    let (shards, shard_events) = Shards::start(settings.shards.unwrap_or_else(Shards::default_count))?;
     let shards = Arc::new(shards);
     // Subscribed before the first look, so that no change falls in between.
     let wakes = Wakes {
@@ -51,7 +51,7 @@ pub async fn run(settings: Settings) -> Result<()> {
         shards: forward(shard_events),
     };
     let loaded = programs.then(|| Bpf::load(&settings.directories.pins, settings.log_bpf)).transpose()?;
-    let mut world = World::open(Netlink::open()?, Arc::clone(&shards), state, loaded).await?;
+    let mut world = World::open(Netlink::open()?, Arc::clone(&shards), secret, state, loaded).await?;
     if settings.log_bpf {
         world.log_programs()?;
     }

@@ -1,6 +1,6 @@
 //! What `meshd.toml` says.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, num::NonZeroUsize, path::PathBuf};
 
 use ipnet::IpNet;
 use serde::Deserialize;
@@ -11,7 +11,10 @@ use super::{
     prefix,
     problem::{Problem, Problems},
 };
-use crate::plan::{Attachment, DeviceName, HookChoice, InterfaceRole};
+use crate::{
+    plan::{Attachment, DeviceName, HookChoice, InterfaceRole},
+    tunnel::MAX_LANES,
+};
 
 const DEFAULT_EXTERNAL: &str = "10.70.0.0/16";
 const DEFAULT_POOLS: [&str; 4] = ["10.0.0.0/8", "192.168.0.0/16", "172.16.0.0/12", "fd00::/8"];
@@ -28,6 +31,8 @@ pub struct Settings {
     pub directories: Directories,
     /// In the format of wg(8); made at first start.
     pub private_key_file: PathBuf,
+    /// Threads that carry tunnelled packets; `None`: one for each core.
+    pub shards: Option<NonZeroUsize>,
     /// Level of the log lines of the BPF programs: off unless asked.
     pub log_bpf: bool,
 }
@@ -56,6 +61,7 @@ struct File {
     pin_dir: PathBuf,
     #[serde(default = "default_uapi_dir")]
     uapi_dir: PathBuf,
+    shards: Option<Spanned<usize>>,
     #[serde(default)]
     log_bpf: bool,
     cidr: CidrSection,
@@ -117,6 +123,7 @@ impl Settings {
             }
         };
         let interfaces = reading.interfaces(&parsed.interface);
+        let shards = parsed.shards.as_ref().and_then(|shards| reading.shards(shards));
         let cluster = reading.cluster(&parsed);
         let key_beside_state = parsed.state_dir.join("private.key");
         let settings = cluster.map(|cluster| Settings {
@@ -131,6 +138,7 @@ impl Settings {
                 uapi: parsed.uapi_dir,
             },
             private_key_file: parsed.private_key_file.unwrap_or(key_beside_state),
+            shards,
             log_bpf: parsed.log_bpf,
         });
         match settings {
@@ -153,6 +161,15 @@ impl Reading<'_> {
 
     fn line(&self, offset: usize) -> usize {
         1 + self.text.as_bytes().iter().take(offset).filter(|byte| **byte == b'\n').count()
+    }
+
+    fn shards(&mut self, shards: &Spanned<usize>) -> Option<NonZeroUsize> {
+        if !(1..=MAX_LANES).contains(shards.get_ref()) {
+            let line = Some(self.line(shards.span().start));
+            let hint = format!("write 1 to {MAX_LANES}, or leave it out: one for each core");
+            self.report(line, "shards", format!("{} shards", shards.get_ref()), hint);
+        }
+        NonZeroUsize::new(*shards.get_ref())
     }
 
     fn cluster(&mut self, file: &File) -> Option<Cluster> {
@@ -285,6 +302,17 @@ mod tests {
         assert!(!settings.cluster.external.given && settings.interfaces.is_empty() && !settings.log_bpf);
         assert_eq!(settings.directories.run, PathBuf::from("/run/mesh"));
         assert_eq!(settings.private_key_file, PathBuf::from("/var/lib/mesh/private.key"));
+    }
+
+    #[test]
+    fn the_number_of_shards_is_given_or_left_to_the_cores() {
+        let shards = |line: &str| Settings::parse("meshd.toml", &format!("{line}\n{GOOD}")).map(|s| s.shards);
+        assert_eq!(shards("shards = 3").unwrap(), NonZeroUsize::new(3));
+        assert_eq!(shards("").unwrap(), None);
+        for bad in ["shards = 0", "shards = 65"] {
+            let refused = shards(bad).unwrap_err().to_string();
+            assert!(refused.starts_with("meshd.toml:1: shards:"), "{refused}");
+        }
     }
 
     #[test]

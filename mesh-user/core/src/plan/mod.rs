@@ -26,6 +26,7 @@ use mesh_common::{
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
+use crate::tunnel::Lane;
 pub use check::{Violation, check};
 pub use compile::plan;
 pub use tunnels::device_name;
@@ -123,6 +124,8 @@ pub struct Peer {
     pub connection: ConnectionId,
     /// Candidates, in order. Empty: the remote is a client and is learned by roaming.
     pub endpoints: Vec<SocketAddr>,
+    /// The remote's UDP port of each lane. Empty: there is one lane, to the port of the endpoint.
+    pub lane_ports: Vec<u16>,
     pub keepalive_seconds: Option<u16>,
     /// Mixed into every handshake, against an attacker who may one day break Curve25519.
     pub preshared_key: Option<PresharedKey>,
@@ -210,6 +213,17 @@ pub enum SysctlKey {
     ForwardingV4,
     ForwardingV6,
     RpFilter,
+}
+
+impl Peer {
+    /// The peer as one lane seeks it.
+    pub fn on_lane(&self, lane: Lane) -> Peer {
+        let mut peer = self.clone();
+        if let Some(port) = self.lane_ports.get(lane.index()) {
+            peer.endpoints.iter_mut().for_each(|endpoint| endpoint.set_port(*port));
+        }
+        peer
+    }
 }
 
 impl std::fmt::Debug for PublicKey {

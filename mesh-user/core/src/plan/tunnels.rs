@@ -41,7 +41,8 @@ pub(super) fn tunnel(
         }
         Gateway::Client(GatewayClient { reach: Reach::Direct { .. }, .. }) => return None,
     };
-    let peer = Peer { connection, endpoints, keepalive_seconds, preshared_key: None, announced };
+    let peer =
+        Peer { connection, endpoints, lane_ports: Vec::new(), keepalive_seconds, preshared_key: None, announced };
     let mtu = remote.gateway.as_ref()?.mtu();
     Some(Tunnel { mtu, listen_port, addresses, peers: BTreeMap::from([(remote.key?, peer)]) })
 }

@@ -15,7 +15,7 @@ use thiserror::Error;
 
 use super::{
     peer::{Path, Peer},
-    session::{Gate, Refusal, Sealed, StaticSecret, Unsealed},
+    session::{Gate, Refusal, Sealed, Session, StaticSecret, Unsealed},
 };
 use crate::plan::{self, PublicKey};
 
@@ -121,6 +121,20 @@ impl Device {
             cursor: 0,
             events: VecDeque::new(),
         }
+    }
+
+    /// Another private key: all sessions end, and peers that are sought are called again.
+    pub fn set_secret(&mut self, now: Instant, secret: StaticSecret) {
+        self.own = secret.public_key();
+        self.gate = Gate::new(secret);
+        for (at, place) in self.slots.iter_mut().enumerate() {
+            if let Some(peer) = &mut place.peer {
+                place.generation = place.generation.wrapping_add(1);
+                let index = u32::from(place.generation) << 16 | at as u32;
+                peer.session = Session::new(&self.gate, &peer.key, index);
+            }
+        }
+        self.look_soon(now);
     }
 
     /// Adds a peer, or updates the one with this key.

@@ -43,6 +43,7 @@ fn peer(connection: u16, endpoints: &[&str]) -> Peer {
     Peer {
         connection: ConnectionId(connection),
         endpoints: endpoints.iter().map(|endpoint| endpoint.parse().unwrap()).collect(),
+        lane_ports: Vec::new(),
         keepalive_seconds: None,
         preshared_key: None,
         announced: BTreeMap::new(),

@@ -1,9 +1,29 @@
 //! Where the headers of a TCP or UDP packet are, and whether its checksum is right.
 
+use std::net::IpAddr;
+
 use mesh_common::{
     checksum,
     wire::{ipv4, ipv6, protocol, tcp, udp, version},
 };
+
+/// Where an IP packet goes; `None`: it has no whole IP header.
+pub fn destination(packet: &[u8]) -> Option<IpAddr> {
+    address(packet, ipv4::DST_AT, ipv6::DST_AT)
+}
+
+/// Where an IP packet says that it comes from; `None`: it has no whole IP header.
+pub fn source(packet: &[u8]) -> Option<IpAddr> {
+    address(packet, ipv4::SRC_AT, ipv6::SRC_AT)
+}
+
+fn address(packet: &[u8], v4_at: usize, v6_at: usize) -> Option<IpAddr> {
+    match version(*packet.first()?) {
+        4 if packet.len() >= ipv4::LEN => Some(IpAddr::from(*packet[v4_at..].first_chunk::<4>()?)),
+        6 if packet.len() >= ipv6::LEN => Some(IpAddr::from(*packet[v6_at..].first_chunk::<16>()?)),
+        _ => None,
+    }
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Protocol {

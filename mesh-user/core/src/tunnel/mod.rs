@@ -10,7 +10,8 @@ mod device;
 pub mod ecn;
 #[cfg(test)]
 mod exchange;
-mod flow;
+pub mod flow;
+pub mod lane;
 mod peer;
 #[cfg(test)]
 mod roundtrip;
@@ -20,5 +21,6 @@ pub mod vnet;
 
 pub use allowed_ips::AllowedIps;
 pub use device::{Device, DeviceError, Opened, PeerSlot, Timeout, Transmit};
+pub use lane::{Lane, MAX_LANES};
 pub use peer::Path;
 pub use session::{MESSAGE_ROOM, Sealed, StaticSecret};

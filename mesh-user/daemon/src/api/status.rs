@@ -69,23 +69,19 @@ impl Counted<'_> {
         let shards = self.shards.remaps.iter().find(|(known, _)| *known == id).map(|(_, traffic)| *traffic);
         let shards = shards.unwrap_or_default();
         let programs = self.programs.map(|programs| programs.remap(id)).unwrap_or_default();
-        Traffic { packets: shards.packets + programs.packets, bytes: shards.bytes + programs.bytes }
+        shards + Traffic { packets: programs.packets, bytes: programs.bytes }
     }
 
     /// What a connection without tunnel carried, both ways.
     fn direct(&self, plan: &Plan, id: ConnectionId) -> Traffic {
         let remaps = plan.remaps.iter().filter(|(_, remap)| remap.connection == Some(id));
-        remaps.map(|(id, _)| self.remap(*id)).fold(Traffic::default(), add)
+        remaps.map(|(id, _)| self.remap(*id)).sum()
     }
 
     fn tunnel(&self, device: &DeviceName) -> Traffic {
         let peers = self.shards.peers.iter().filter(|peer| peer.device == *device);
-        peers.flat_map(|peer| [peer.received, peer.sent]).fold(Traffic::default(), add)
+        peers.flat_map(|peer| [peer.received, peer.sent]).sum()
     }
-}
-
-fn add(sum: Traffic, one: Traffic) -> Traffic {
-    Traffic { packets: sum.packets + one.packets, bytes: sum.bytes + one.bytes }
 }
 
 fn interfaces(snapshot: &Snapshot, counted: &Counted<'_>) -> Vec<Interface> {
@@ -259,6 +255,7 @@ mod tests {
         let peer = Peer {
             connection: ID,
             endpoints: Vec::new(),
+            lane_ports: Vec::new(),
             keepalive_seconds: None,
             preshared_key: None,
             announced: BTreeMap::new(),
@@ -278,6 +275,7 @@ mod tests {
             handshake_age,
             received,
             sent: Traffic::default(),
+            lanes: Vec::new(),
         };
         Counted { shards: Statistics { peers: vec![peer], ..Statistics::default() }, programs: None }
     }

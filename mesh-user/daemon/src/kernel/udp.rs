@@ -97,6 +97,15 @@ impl UdpSockets {
         }
     }
 
+    /// Marks what leaves, so that rules of routing and of the firewall know it. 0: no mark.
+    pub fn set_mark(&self, mark: u32) -> anyhow::Result<()> {
+        for socket in [Some(&self.v4), self.v6.as_ref()].into_iter().flatten() {
+            let mark = libc::c_int::from_ne_bytes(mark.to_ne_bytes());
+            socket.set(libc::SOL_SOCKET, libc::SO_MARK, mark).context("mark a UDP socket: CAP_NET_ADMIN is needed")?;
+        }
+        Ok(())
+    }
+
     /// The socket that reaches `to`.
     pub fn towards(&self, to: &SocketAddr) -> Option<&UdpSocket> {
         self.of(if to.is_ipv4() { Family::V4 } else { Family::V6 })

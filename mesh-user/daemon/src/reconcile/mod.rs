@@ -24,6 +24,7 @@ use mesh_common::ids::{ConnectionId, IfIndex, RemapId};
 use mesh_core::{
     plan::{Connection, DeviceAddress, DeviceName, NodeFacts, Plan, Remap, Route, RouteTarget},
     reconcile::{Observed, Step},
+    tunnel::StaticSecret,
 };
 
 use crate::{
@@ -46,6 +47,8 @@ use tunnels::LiveTunnel;
 pub struct World {
     netlink: Netlink,
     shards: Arc<Shards>,
+    /// Of this cluster, for every tunnel.
+    secret: StaticSecret,
     state: StateDirectory,
     record: Record,
     /// As of the last observation, and kept in step with what we make and delete.
@@ -70,6 +73,7 @@ impl World {
     pub async fn open(
         netlink: Netlink,
         shards: Arc<Shards>,
+        secret: StaticSecret,
         state: StateDirectory,
         loaded: Option<Loaded>,
     ) -> Result<Self> {
@@ -79,6 +83,7 @@ impl World {
         Ok(World {
             netlink,
             shards,
+            secret,
             state,
             record,
             links,

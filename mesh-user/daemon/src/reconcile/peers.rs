@@ -2,8 +2,11 @@
 
 use std::net::SocketAddr;
 
-use anyhow::Result;
-use mesh_core::plan::{DeviceName, Peer, PublicKey};
+use anyhow::{Context as _, Result};
+use mesh_core::{
+    plan::{DeviceName, Peer, PublicKey},
+    tunnel::Lane,
+};
 
 use super::World;
 use crate::shard::Command;
@@ -20,7 +23,7 @@ impl World {
             && let Some(endpoint) = self.record.endpoint(device, &key)
         {
             // The client's session ended with the process that made it, and the client takes 15 s to find out.
-            self.shards.apply(Command::SetEndpoints(device.clone(), key, vec![endpoint]))?;
+            self.shards.apply(Command::SetEndpoints(device.clone(), key, Lane(0), vec![endpoint]))?;
         }
         self.tunnel(device)?.peers.insert(key, peer.clone());
         Ok(())
@@ -43,10 +46,11 @@ impl World {
         key: PublicKey,
         endpoints: &[SocketAddr],
     ) -> Result<()> {
-        self.shards.apply(Command::SetEndpoints(device.clone(), key, endpoints.to_vec()))?;
-        if let Some(peer) = self.tunnel(device)?.peers.get_mut(&key) {
-            peer.endpoints = endpoints.to_vec();
-        }
+        let known = self.tunnel(device)?.peers.get(&key);
+        let mut peer = known.with_context(|| format!("{device}: there is no peer {key:?}"))?.clone();
+        peer.endpoints = endpoints.to_vec();
+        self.shards.apply(Command::UpdatePeer(device.clone(), key, peer.clone()))?;
+        self.tunnel(device)?.peers.insert(key, peer);
         Ok(())
     }
 

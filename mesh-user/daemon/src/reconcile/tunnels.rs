@@ -22,7 +22,7 @@ use crate::{
         tun::{GSO_MAX_SIZE, Tun},
         udp::UdpSockets,
     },
-    shard::Command,
+    shard::{Command, Queue, Routing, Spread},
 };
 
 const TUN_DRIVER: &str = "/dev/net/tun";
@@ -158,7 +158,7 @@ impl World {
     pub(super) fn set_listen_port(&mut self, device: &DeviceName, port: u16) -> Result<()> {
         let sockets = self.sockets_for(device, port)?;
         let bound = sockets.port();
-        self.shards.apply(Command::SetSockets(device.clone(), sockets))?;
+        self.shards.apply(Command::SetSockets(device.clone(), vec![sockets]))?;
         let live = self.tunnel(device)?;
         live.listen_port = port;
         live.port = bound;
@@ -209,7 +209,14 @@ impl World {
         let port = sockets.port();
         let tun = Tun::open(device)?;
         let index = self.index(device).unwrap_or_default();
-        self.shards.apply(Command::AddTunnel { device: device.clone(), mtu: tunnel.mtu, tun, sockets })?;
+        self.shards.apply(Command::AddTunnel {
+            device: device.clone(),
+            mtu: tunnel.mtu,
+            secret: Some(self.secret.clone()),
+            spread: Spread::Lanes,
+            queues: vec![Queue { tun, sockets }],
+            routing: Routing::Plan,
+        })?;
         let live = LiveTunnel { index, listen_port: tunnel.listen_port, port, peers: BTreeMap::new() };
         self.tunnels.insert(device.clone(), live);
         self.update_wireguard_ports()

@@ -10,9 +10,10 @@ use mesh_common::{
     frame::SliceFrame,
     ids::{ConnectionId, RemapId},
 };
-use mesh_core::tunnel::{Opened, PeerSlot, coalesce::MAX_PARTS, ecn};
+use mesh_core::tunnel::{Opened, PeerSlot, coalesce::MAX_PARTS, ecn, flow};
 
 use super::{
+    Routing,
     outbound::Turn,
     tunnel::{Bench, HEADROOM, Tunnel},
 };
@@ -27,7 +28,8 @@ const MAX_FAILURES: u32 = 64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Accepted {
     peer: PeerSlot,
-    remap: RemapId,
+    /// `None`: nothing was rewritten.
+    remap: Option<RemapId>,
 }
 
 impl Tunnel {
@@ -43,7 +45,7 @@ impl Tunnel {
                 Err(error) => {
                     self.failures += 1;
                     if self.failures >= MAX_FAILURES {
-                        tracing::warn!("{}: the UDP socket is of no use any more: {error}", self.name.0);
+                        tracing::warn!("{}: the UDP socket is of no use any more: {error}", self.name.device);
                         return Turn::Lost;
                     }
                 }
@@ -128,7 +130,7 @@ impl Tunnel {
         if let Some(run) = accepted.filter(|run| run.peer == peer)
             && bench.run.extend(&bench.plain, at.clone())
         {
-            bench.counters.remap(run.remap, 1, len);
+            bench.count_remap(run.remap, len);
             return;
         }
         self.write_run(bench);
@@ -136,7 +138,7 @@ impl Tunnel {
         let Some(connection) = self.device.connection(peer) else { return };
         match self.judge(bench, connection, at) {
             Ok(remap) => {
-                bench.counters.remap(remap, 1, len);
+                bench.count_remap(remap, len);
                 *accepted = Some(Accepted { peer, remap });
             }
             Err(reason) => {
@@ -147,13 +149,24 @@ impl Tunnel {
     }
 
     /// Begins a run with the packet as it came, then rewrites it.
-    fn judge(&mut self, bench: &mut Bench, connection: ConnectionId, at: Range<usize>) -> Result<RemapId, DropReason> {
+    fn judge(
+        &mut self,
+        bench: &mut Bench,
+        connection: ConnectionId,
+        at: Range<usize>,
+    ) -> Result<Option<RemapId>, DropReason> {
         let Bench { plain, run, tables, .. } = bench;
         let joins_udp = self.tun.as_ref().is_some_and(|tun| tun.carries_udp_segments());
         run.begin(plain, at.clone(), joins_udp);
+        if let Routing::AllowedIps(allowed) = &self.routing {
+            let from = flow::source(&plain[at]).ok_or(DropReason::Truncated)?;
+            // Nothing is rewritten, and so there is no remap that could count it.
+            let is_theirs = allowed.lookup(from) == Some(connection);
+            return if is_theirs { Ok(None) } else { Err(DropReason::SpoofedSource) };
+        }
         let mut frame = SliceFrame::with_headroom(&mut plain[..at.end], at.start);
         match remap(&mut frame, 0, Ingress::Tunnel(connection), &**tables) {
-            Verdict::Accept { remap, .. } => Ok(remap),
+            Verdict::Accept { remap, .. } => Ok(Some(remap)),
             Verdict::Drop(reason) => Err(reason),
             Verdict::Pass => Err(DropReason::NotOurDestination),
         }

@@ -1,39 +1,39 @@
 //! The hot threads that carry tunnelled packets, and the way to command and read them.
 //!
 //! A shard owns its TUN queues, sockets and sessions alone: no lock and no allocation for a packet. The control thread
-//! reaches it through [`Shards::apply`] only. `worker` is the thread itself, `outbound` and `inbound` are what it does.
+//! reaches it through [`Shards::apply`] only. `roster` knows what is where, `worker` is the thread itself, `outbound` and
+//! `inbound` are what it does.
 
 mod batch;
 mod command;
 mod inbound;
 mod outbound;
+mod roster;
 mod statistics;
 mod tunnel;
 mod worker;
 
 use std::{
-    collections::BTreeMap,
+    num::NonZeroUsize,
     os::fd::OwnedFd,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         mpsc::{self, Receiver, SyncSender},
     },
     thread::JoinHandle,
     time::Instant,
 };
 
-use anyhow::{Context, bail};
-pub use command::{Command, Event};
-use mesh_core::{
-    plan::{DeviceName, PublicKey},
-    tunnel::StaticSecret,
-};
+use anyhow::{Context, Result, bail};
+pub use command::{Command, Event, Queue, Routing, Spread};
+use mesh_core::tunnel::MAX_LANES;
+use roster::{Assignment, Roster, Task};
 use rustix::event::{EventfdFlags, eventfd};
-use statistics::{PeerCounters, ShardCounters};
-pub use statistics::{PeerStatistics, SendStatistics, Statistics, Traffic};
+use statistics::ShardCounters;
+pub use statistics::{LaneStatistics, PeerStatistics, SendStatistics, Statistics, Traffic};
 use worker::{Mailbox, Order, Worker};
 
-/// Commands under way at once; more wait.
+/// Orders under way to one shard at once; more wait.
 const MAILBOX: usize = 64;
 /// Events that wait for the control thread; more are dropped, and the statistics still tell the state.
 const EVENTS: usize = 256;
@@ -41,84 +41,95 @@ const EVENTS: usize = 256;
 /// The running shards. Dropping it stops them; the persistent devices stay.
 #[derive(Debug)]
 pub struct Shards {
+    shards: Vec<Shard>,
+    roster: Mutex<Roster>,
+}
+
+/// The control thread's end of one shard.
+#[derive(Debug)]
+struct Shard {
     orders: SyncSender<Order>,
     wake: Arc<OwnedFd>,
     counters: Arc<ShardCounters>,
-    /// For the readers only; the shard has its own reference to each counter.
-    peers: Mutex<BTreeMap<(DeviceName, PublicKey), Arc<PeerCounters>>>,
-    epoch: Instant,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Shards {
-    /// Starts the shards of a node with this private key. Events come to the receiver.
-    pub fn start(secret: StaticSecret) -> anyhow::Result<(Shards, Receiver<Event>)> {
-        let wake = Arc::new(eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).context("make an eventfd")?);
-        let (orders, mailbox) = mpsc::sync_channel(MAILBOX);
+    /// Starts so many shards, at most [`MAX_LANES`]; they hold nothing yet. Events come to the receiver.
+    pub fn start(count: NonZeroUsize) -> Result<(Shards, Receiver<Event>)> {
         let (event_sender, events) = mpsc::sync_channel(EVENTS);
-        let counters = Arc::new(ShardCounters::new());
-        let mailbox = Mailbox { orders: mailbox, wake: Arc::clone(&wake) };
-        let worker = Worker::new(secret, mailbox, event_sender, Arc::clone(&counters)).context("prepare a shard")?;
-        let thread = std::thread::Builder::new()
-            .name("shard-0".to_owned())
-            .spawn(move || worker.run())
-            .context("start the thread of a shard")?;
-        let shards = Shards {
-            orders,
-            wake,
-            counters,
-            peers: Mutex::new(BTreeMap::new()),
-            epoch: Instant::now(),
-            thread: Some(thread),
-        };
-        Ok((shards, events))
+        let count = count.get().min(MAX_LANES);
+        let shards = (0..count).map(|number| Shard::start(number, event_sender.clone())).collect::<Result<_>>()?;
+        Ok((Shards { shards, roster: Mutex::new(Roster::new(count)) }, events))
+    }
+
+    /// As many shards as a node with so many cores has use for.
+    pub fn default_count() -> NonZeroUsize {
+        std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
     }
 
     /// Blocks until the shards have done it, normally well below a millisecond.
-    pub fn apply(&self, command: Command) -> anyhow::Result<()> {
-        let counters = self.note(&command);
-        let (done, result) = mpsc::sync_channel(1);
-        let order = Order::Apply { command, counters, done };
-        if self.orders.send(order).is_err() {
-            bail!("the shard has stopped; restart meshd");
+    pub fn apply(&self, command: Command) -> Result<()> {
+        let new = match &command {
+            Command::AddTunnel { device, .. } => Some(device.clone()),
+            _ => None,
+        };
+        let done = self.give(command)?;
+        let results: Vec<Result<()>> = done.into_iter().map(await_shard).collect();
+        let result = results.into_iter().collect();
+        if let (Err(_), Some(device)) = (&result, new) {
+            // Half a device is none.
+            let _ = self.apply(Command::RemoveTunnel(device));
         }
-        self.wake();
-        result.recv().context("the shard stopped while it was commanded; restart meshd")?
+        result
     }
 
     pub fn statistics(&self) -> Statistics {
-        let now = Instant::now();
         let mut statistics = Statistics::default();
-        self.counters.load_into(&mut statistics);
-        let peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
-        statistics.peers = peers.iter().map(|((device, key), counters)| counters.load(device, key, now)).collect();
+        for shard in &self.shards {
+            shard.counters.add_to(&mut statistics);
+        }
+        statistics.peers = self.roster().statistics(Instant::now());
         statistics
     }
 
-    /// Keeps the readers' list of peers in step; returns the counters that a new peer gets.
-    fn note(&self, command: &Command) -> Option<Arc<PeerCounters>> {
-        let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
-        match command {
-            Command::AddPeer(device, key, _) => {
-                let counters =
-                    peers.entry((device.clone(), *key)).or_insert_with(|| Arc::new(PeerCounters::new(self.epoch)));
-                Some(Arc::clone(counters))
-            }
-            Command::RemovePeer(device, key) => {
-                peers.remove(&(device.clone(), *key));
-                None
-            }
-            Command::AddTunnel { device, .. } | Command::RemoveTunnel(device) => {
-                peers.retain(|(of, _), _| of != device);
-                None
-            }
-            Command::SetMtu(..)
-            | Command::SetSockets(..)
-            | Command::UpdatePeer(..)
-            | Command::SetEndpoints(..)
-            | Command::SetTables(_)
-            | Command::Barrier => None,
+    /// Hands out the tasks while nobody else does, so that all shards see all commands in one order.
+    fn give(&self, command: Command) -> Result<Vec<Receiver<Result<()>>>> {
+        let mut roster = self.roster();
+        let tasks = roster.assign(command)?;
+        tasks.into_iter().map(|(shard, task): Assignment| self.shards[shard].give(task)).collect()
+    }
+
+    fn roster(&self) -> MutexGuard<'_, Roster> {
+        self.roster.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn await_shard(done: Receiver<Result<()>>) -> Result<()> {
+    done.recv().context("a shard stopped while it was commanded; restart meshd")?
+}
+
+impl Shard {
+    fn start(number: usize, events: SyncSender<Event>) -> Result<Shard> {
+        let wake = Arc::new(eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).context("make an eventfd")?);
+        let (orders, mailbox) = mpsc::sync_channel(MAILBOX);
+        let counters = Arc::new(ShardCounters::new());
+        let mailbox = Mailbox { orders: mailbox, wake: Arc::clone(&wake) };
+        let worker = Worker::new(mailbox, events, Arc::clone(&counters)).context("prepare a shard")?;
+        let thread = std::thread::Builder::new()
+            .name(format!("shard-{number}"))
+            .spawn(move || worker.run())
+            .context("start the thread of a shard")?;
+        Ok(Shard { orders, wake, counters, thread: Some(thread) })
+    }
+
+    fn give(&self, task: Task) -> Result<Receiver<Result<()>>> {
+        let (done, result) = mpsc::sync_channel(1);
+        if self.orders.send(Order::Do(task, done)).is_err() {
+            bail!("a shard has stopped; restart meshd");
         }
+        self.wake();
+        Ok(result)
     }
 
     fn wake(&self) {
@@ -127,7 +138,7 @@ impl Shards {
     }
 }
 
-impl Drop for Shards {
+impl Drop for Shard {
     fn drop(&mut self) {
         let stopped = self.orders.send(Order::Stop).is_err();
         self.wake();
@@ -135,7 +146,7 @@ impl Drop for Shards {
             && !stopped
             && thread.join().is_err()
         {
-            tracing::error!("the shard had panicked");
+            tracing::error!("a shard had panicked");
         }
     }
 }

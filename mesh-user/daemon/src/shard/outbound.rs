@@ -7,12 +7,15 @@ use mesh_common::{
     frame::{Checksum, SliceFrame},
 };
 use mesh_core::tunnel::{
-    ecn,
+    ecn, flow,
     segment::Segments,
     vnet::{self, Header},
 };
 
-use super::tunnel::{Bench, HEADROOM, MAX_PACKET, Tunnel};
+use super::{
+    Routing,
+    tunnel::{Bench, HEADROOM, MAX_PACKET, Tunnel},
+};
 
 /// Reads of one TUN before others have their turn.
 const BUDGET: usize = 16;
@@ -41,7 +44,7 @@ impl Tunnel {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
-                    tracing::warn!("{}: the TUN device is gone: {error}", self.name.0);
+                    tracing::warn!("{}: the TUN device is gone: {error}", self.name.device);
                     turn = Turn::Lost;
                     break;
                 }
@@ -56,15 +59,18 @@ impl Tunnel {
         let Bench { packet, batch, counters, tables, now, .. } = bench;
         let header = packet[HEADROOM - vnet::LEN..].first_chunk().ok_or(DropReason::Truncated)?;
         let header = Header::parse(*header)?;
-        let connection = {
-            let mut frame = frame(packet, &header, len);
-            match remap(&mut frame, 0, Ingress::Tun, &**tables) {
+        let connection = match &self.routing {
+            Routing::Plan => match remap(&mut frame(packet, &header, len), 0, Ingress::Tun, &**tables) {
                 Verdict::Accept { remap, connection } => {
                     counters.remap(remap, 1, len as u64);
                     connection
                 }
                 Verdict::Drop(reason) => return Err(reason),
                 Verdict::Pass => return Err(DropReason::NotOurDestination),
+            },
+            Routing::AllowedIps(allowed) => {
+                let to = flow::destination(&packet[HEADROOM..HEADROOM + len]).ok_or(DropReason::Truncated)?;
+                allowed.lookup(to).ok_or(DropReason::NotOurDestination)?
             }
         };
         let peer = self.device.peer_of(connection).ok_or(DropReason::NoSession)?;

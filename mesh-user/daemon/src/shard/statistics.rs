@@ -12,7 +12,10 @@ use std::{
 };
 
 use mesh_common::{datapath::DropReason, ids::RemapId};
-use mesh_core::plan::{DeviceName, PublicKey};
+use mesh_core::{
+    plan::{DeviceName, PublicKey},
+    tunnel::Lane,
+};
 
 /// One reading of everything that the shards count.
 #[derive(Clone, Debug, Default)]
@@ -25,23 +28,68 @@ pub struct Statistics {
     pub sends: SendStatistics,
 }
 
+/// One peer, over all lanes that it has.
 #[derive(Clone, Debug)]
 pub struct PeerStatistics {
     pub device: DeviceName,
     pub peer: PublicKey,
-    /// Where the last authentic datagram came from, else the candidate in use.
+    /// Of the first lane that has one.
     pub endpoint: Option<SocketAddr>,
-    /// `None`: no session is in force.
+    /// Of the youngest session. `None`: no session is in force.
     pub handshake_age: Option<Duration>,
     /// Datagrams on the wire, without IP and UDP headers.
     pub received: Traffic,
     pub sent: Traffic,
+    /// In the order of their numbers.
+    pub lanes: Vec<LaneStatistics>,
+}
+
+/// One peer on one lane.
+#[derive(Clone, Debug)]
+pub struct LaneStatistics {
+    pub lane: Lane,
+    pub shard: usize,
+    /// Our UDP port.
+    pub port: u16,
+    /// Where the last authentic datagram came from, else the candidate in use.
+    pub endpoint: Option<SocketAddr>,
+    pub handshake_age: Option<Duration>,
+    pub received: Traffic,
+    pub sent: Traffic,
+}
+
+impl PeerStatistics {
+    pub(super) fn new(device: DeviceName, peer: PublicKey, lanes: Vec<LaneStatistics>) -> Self {
+        PeerStatistics {
+            device,
+            peer,
+            endpoint: lanes.iter().find_map(|lane| lane.endpoint),
+            handshake_age: lanes.iter().filter_map(|lane| lane.handshake_age).min(),
+            received: lanes.iter().map(|lane| lane.received).sum(),
+            sent: lanes.iter().map(|lane| lane.sent).sum(),
+            lanes,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Traffic {
     pub packets: u64,
     pub bytes: u64,
+}
+
+impl std::ops::Add for Traffic {
+    type Output = Traffic;
+
+    fn add(self, other: Traffic) -> Traffic {
+        Traffic { packets: self.packets + other.packets, bytes: self.bytes + other.bytes }
+    }
+}
+
+impl std::iter::Sum for Traffic {
+    fn sum<I: Iterator<Item = Traffic>>(traffic: I) -> Traffic {
+        traffic.fold(Traffic::default(), std::ops::Add::add)
+    }
 }
 
 /// How the datagrams left.
@@ -121,20 +169,32 @@ impl ShardCounters {
         page[id % REMAPS_PER_PAGE].add(packets, bytes);
     }
 
-    pub(super) fn load_into(&self, statistics: &mut Statistics) {
+    /// Adds what this shard counted to what others did.
+    pub(super) fn add_to(&self, statistics: &mut Statistics) {
         let drops = DropReason::ALL.iter().zip(&self.drops).map(|(reason, count)| (*reason, count.load()));
-        statistics.drops = drops.filter(|(_, packets)| *packets > 0).collect();
+        add_each(&mut statistics.drops, drops.filter(|(_, packets)| *packets > 0));
         let pages = self.remaps.iter().enumerate().filter_map(|(at, page)| Some((at, page.get()?)));
         let counts = pages.flat_map(|(at, page)| {
             let ids = at * REMAPS_PER_PAGE..;
             ids.zip(page.iter()).map(|(id, count)| (RemapId(id as u16), count.load()))
         });
-        statistics.remaps = counts.filter(|(_, traffic)| traffic.packets > 0).collect();
-        statistics.sends = SendStatistics {
-            failed: self.send_failed.load(),
-            unsegmented: self.unsegmented.load(),
-            tun_failed: self.tun_failed.load(),
-        };
+        add_each(&mut statistics.remaps, counts.filter(|(_, traffic)| traffic.packets > 0));
+        statistics.sends.failed += self.send_failed.load();
+        statistics.sends.unsegmented += self.unsegmented.load();
+        statistics.sends.tun_failed += self.tun_failed.load();
+    }
+}
+
+/// Both are in the order of their keys.
+fn add_each<K: Copy + Ord, V: Copy + std::ops::Add<Output = V>>(
+    sums: &mut Vec<(K, V)>,
+    more: impl Iterator<Item = (K, V)>,
+) {
+    for (key, value) in more {
+        match sums.binary_search_by_key(&key, |(key, _)| *key) {
+            Ok(at) => sums[at].1 = sums[at].1 + value,
+            Err(at) => sums.insert(at, (key, value)),
+        }
     }
 }
 
@@ -171,11 +231,12 @@ impl PeerCounters {
         *self.endpoint.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = endpoint;
     }
 
-    pub(super) fn load(&self, device: &DeviceName, peer: &PublicKey, now: Instant) -> PeerStatistics {
+    pub(super) fn load(&self, lane: Lane, shard: usize, port: u16, now: Instant) -> LaneStatistics {
         let handshake = self.handshake.load(Relaxed).checked_sub(1);
-        PeerStatistics {
-            device: device.clone(),
-            peer: *peer,
+        LaneStatistics {
+            lane,
+            shard,
+            port,
             endpoint: *self.endpoint.lock().unwrap_or_else(std::sync::PoisonError::into_inner),
             handshake_age: handshake
                 .map(|millis| now.saturating_duration_since(self.epoch + Duration::from_millis(millis))),
@@ -196,10 +257,24 @@ mod tests {
             counters.remap(RemapId(id), 2, 100);
         }
         let mut statistics = Statistics::default();
-        counters.load_into(&mut statistics);
+        counters.add_to(&mut statistics);
         let ids: Vec<_> = statistics.remaps.iter().map(|(id, _)| id.0).collect();
         assert_eq!(ids, [0, 255, 256, u16::MAX]);
         assert!(statistics.remaps.iter().all(|(_, traffic)| *traffic == Traffic { packets: 2, bytes: 100 }));
+    }
+
+    #[test]
+    fn what_two_shards_counted_is_added() {
+        let shards = [ShardCounters::new(), ShardCounters::new()];
+        shards[0].remap(RemapId(9), 1, 10);
+        shards[1].remap(RemapId(3), 1, 5);
+        shards[1].remap(RemapId(9), 2, 20);
+        shards.iter().for_each(|shard| shard.send_failed.add(2));
+        let mut statistics = Statistics::default();
+        shards.iter().for_each(|shard| shard.add_to(&mut statistics));
+        let traffic = |packets, bytes| Traffic { packets, bytes };
+        assert_eq!(statistics.remaps, [(RemapId(3), traffic(1, 5)), (RemapId(9), traffic(3, 30))]);
+        assert_eq!(statistics.sends.failed, 4);
     }
 
     #[test]
@@ -207,7 +282,7 @@ mod tests {
         let counters = ShardCounters::new();
         counters.count_drop(DropReason::Transit, 3);
         let mut statistics = Statistics::default();
-        counters.load_into(&mut statistics);
+        counters.add_to(&mut statistics);
         assert_eq!(statistics.drops, [(DropReason::Transit, 3)]);
     }
 
@@ -215,8 +290,7 @@ mod tests {
     fn a_handshake_has_an_age_until_the_session_ends() {
         let epoch = Instant::now();
         let counters = PeerCounters::new(epoch);
-        let name = DeviceName("mesh-b".to_owned());
-        let at = |counters: &PeerCounters| counters.load(&name, &PublicKey([0; 32]), epoch + Duration::from_secs(9));
+        let at = |counters: &PeerCounters| counters.load(Lane(0), 0, 1, epoch + Duration::from_secs(9));
         assert_eq!(at(&counters).handshake_age, None);
         counters.set_handshake(Some(epoch + Duration::from_secs(2)));
         assert_eq!(at(&counters).handshake_age, Some(Duration::from_secs(7)));

@@ -1,4 +1,4 @@
-//! One tunnel of a shard: a TUN queue, its sockets and sessions, and what goes between them.
+//! One lane of a tunnel, on one shard: a TUN queue, its sockets and sessions, and what goes between them.
 //!
 //! `outbound` and `inbound` are the two directions; here is what both share.
 
@@ -8,15 +8,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use mesh_common::datapath::DropReason;
+use mesh_common::{datapath::DropReason, ids::RemapId};
 use mesh_core::{
-    plan::{DeviceName, Peer, PublicKey, slots::Slots},
+    plan::{Peer, PublicKey, slots::Slots},
     tunnel::{Device, MESSAGE_ROOM, PeerSlot, Sealed, StaticSecret, coalesce::Run, segment},
 };
 
 use super::{
-    Event,
+    Event, Routing,
     batch::{Batch, Departure, Heading, Outlet},
+    roster::{Change, LaneName, NewLane},
     statistics::{PeerCounters, ShardCounters},
 };
 use crate::kernel::{tun::Tun, udp::UdpSockets};
@@ -30,11 +31,14 @@ pub(super) const MAX_PACKET: usize = 65_535;
 const ICMP_PERIOD: Duration = Duration::from_secs(1);
 
 pub(super) struct Tunnel {
-    pub(super) name: DeviceName,
+    pub(super) name: LaneName,
     /// `None`: lost, and not yet replaced.
     pub(super) tun: Option<Tun>,
     pub(super) outlet: Outlet,
     pub(super) mtu: usize,
+    pub(super) routing: Routing,
+    /// Of what leaves, for sockets that are yet to come.
+    mark: u32,
     pub(super) device: Device,
     /// By peer slot.
     peers: Vec<Option<Readable>>,
@@ -84,6 +88,12 @@ impl Bench {
         }
     }
 
+    pub(super) fn count_remap(&self, remap: Option<RemapId>, bytes: u64) {
+        if let Some(remap) = remap {
+            self.counters.remap(remap, 1, bytes);
+        }
+    }
+
     /// Reads the clock, which the tables do not have.
     pub(super) fn begin_turn(&mut self) {
         self.now = Instant::now();
@@ -94,26 +104,61 @@ impl Bench {
     }
 }
 
+/// Nobody has a session with the key of zeros.
+fn or_none(secret: Option<StaticSecret>) -> StaticSecret {
+    secret.unwrap_or_else(|| StaticSecret::from_bytes([0; 32]))
+}
+
 impl Tunnel {
-    pub(super) fn new(name: DeviceName, mtu: u16, tun: Tun, sockets: UdpSockets, secret: StaticSecret) -> Self {
+    pub(super) fn new(lane: NewLane) -> Self {
         Tunnel {
-            name,
-            tun: Some(tun),
-            outlet: Outlet::new(sockets),
-            mtu: usize::from(mtu),
-            device: Device::new(secret),
+            name: lane.name,
+            tun: Some(lane.queue.tun),
+            outlet: Outlet::new(lane.queue.sockets),
+            mtu: usize::from(lane.mtu),
+            routing: lane.routing,
+            mark: 0,
+            device: Device::new(or_none(lane.secret)),
             peers: Vec::new(),
             failures: 0,
             untold: None,
         }
     }
 
-    pub(super) fn set_sockets(&mut self, sockets: UdpSockets) {
+    pub(super) fn set_sockets(&mut self, sockets: UdpSockets) -> anyhow::Result<()> {
+        if self.mark != 0 {
+            sockets.set_mark(self.mark)?;
+        }
         self.outlet = Outlet::new(sockets);
         self.failures = 0;
+        Ok(())
     }
 
-    pub(super) fn add_peer(
+    fn set_mark(&mut self, mark: u32) -> anyhow::Result<()> {
+        self.outlet.sockets.set_mark(mark)?;
+        self.mark = mark;
+        Ok(())
+    }
+
+    /// One change, but for the sockets, which the poll has to know too.
+    pub(super) fn change(&mut self, now: Instant, change: Change) -> anyhow::Result<()> {
+        match change {
+            Change::Mtu(mtu) => self.mtu = usize::from(mtu),
+            Change::Secret(secret) => self.device.set_secret(now, or_none(secret)),
+            Change::AllowedIps(allowed) => self.routing = Routing::AllowedIps(allowed),
+            Change::Mark(mark) => self.set_mark(mark)?,
+            Change::Sockets(sockets) => self.set_sockets(sockets)?,
+            Change::AddPeer(key, peer, counters) => self.add_peer(now, key, &peer, counters)?,
+            Change::UpdatePeer(key, peer) => {
+                self.device.update_peer(now, &key, &peer)?;
+            }
+            Change::Endpoints(key, endpoints) => self.device.set_endpoints(now, &key, &endpoints)?,
+            Change::RemovePeer(key) => self.remove_peer(&key),
+        }
+        Ok(())
+    }
+
+    fn add_peer(
         &mut self,
         now: Instant,
         key: PublicKey,
@@ -128,7 +173,7 @@ impl Tunnel {
         Ok(())
     }
 
-    pub(super) fn remove_peer(&mut self, key: &PublicKey) {
+    fn remove_peer(&mut self, key: &PublicKey) {
         if let Ok(slot) = self.device.slot(key) {
             self.peers[slot.index()] = None;
         }

@@ -10,22 +10,16 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use mesh_core::{
-    plan::{DeviceName, PublicKey},
-    tunnel::StaticSecret,
-};
 use rustix::event::{Timespec, epoll};
 
 use super::{
-    Command, Event,
+    Event,
     outbound::Turn,
-    statistics::{PeerCounters, ShardCounters},
+    roster::{Change, LaneName, NewLane, Task},
+    statistics::ShardCounters,
     tunnel::{Bench, Tunnel},
 };
-use crate::kernel::{
-    tun::Tun,
-    udp::{Family, UdpSockets},
-};
+use crate::kernel::udp::{Family, UdpSockets};
 
 /// Descriptors looked at in one turn.
 const EVENTS_PER_TURN: usize = 64;
@@ -33,7 +27,8 @@ const EVENTS_PER_TURN: usize = 64;
 const RETELL: Duration = Duration::from_millis(100);
 
 pub(super) enum Order {
-    Apply { command: Command, counters: Option<Arc<PeerCounters>>, done: SyncSender<anyhow::Result<()>> },
+    /// The result goes to the sender.
+    Do(Task, SyncSender<anyhow::Result<()>>),
     Stop,
 }
 
@@ -43,11 +38,10 @@ pub(super) struct Mailbox {
 }
 
 pub(super) struct Worker {
-    secret: StaticSecret,
     mailbox: Mailbox,
     events: SyncSender<Event>,
     epoll: OwnedFd,
-    /// The place of a tunnel is part of its poll tokens.
+    /// The place of a lane is part of its poll tokens.
     tunnels: Vec<Option<Tunnel>>,
     bench: Bench,
 }
@@ -89,14 +83,13 @@ enum Next {
 
 impl Worker {
     pub(super) fn new(
-        secret: StaticSecret,
         mailbox: Mailbox,
         events: SyncSender<Event>,
         counters: Arc<ShardCounters>,
     ) -> anyhow::Result<Worker> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).context("make an epoll instance")?;
-        let worker =
-            Worker { secret, mailbox, events, epoll, tunnels: Vec::new(), bench: Bench::new(counters, Instant::now()) };
+        let bench = Bench::new(counters, Instant::now());
+        let worker = Worker { mailbox, events, epoll, tunnels: Vec::new(), bench };
         worker.watch(&*worker.mailbox.wake, Ready::Mailbox)?;
         Ok(worker)
     }
@@ -151,7 +144,7 @@ impl Worker {
             while let Some(key) = tunnel.device.poll_event() {
                 tunnel.publish(self.bench.now);
                 // A control thread that is behind reads the state from the statistics.
-                let _ = self.events.try_send(Event::SessionChanged(tunnel.name.clone(), key));
+                let _ = self.events.try_send(Event::SessionChanged(tunnel.name.device.clone(), key));
             }
         }
     }
@@ -162,7 +155,7 @@ impl Worker {
             if let Some(tun) = tunnel.tun.take() {
                 let _ = epoll::delete(&self.epoll, &tun);
             }
-            tunnel.untold = Some(Event::TunLost(tunnel.name.clone()));
+            tunnel.untold = Some(Event::TunLost(tunnel.name.device.clone()));
         }
     }
 
@@ -172,7 +165,7 @@ impl Worker {
             if let Some(socket) = tunnel.outlet.sockets.of(family) {
                 let _ = epoll::delete(&self.epoll, socket);
             }
-            tunnel.untold = Some(Event::SocketLost(tunnel.name.clone()));
+            tunnel.untold = Some(Event::SocketLost(tunnel.name.device.clone()));
         }
     }
 
@@ -182,8 +175,8 @@ impl Worker {
         let _ = rustix::io::read(&*self.mailbox.wake, &mut count);
         loop {
             match self.mailbox.orders.try_recv() {
-                Ok(Order::Apply { command, counters, done }) => {
-                    let result = self.apply(command, counters);
+                Ok(Order::Do(task, done)) => {
+                    let result = self.apply(task);
                     // The commander may have given up waiting.
                     let _ = done.send(result);
                 }
@@ -193,48 +186,33 @@ impl Worker {
         }
     }
 
-    fn apply(&mut self, command: Command, counters: Option<Arc<PeerCounters>>) -> anyhow::Result<()> {
-        let now = self.bench.now;
-        match command {
-            Command::AddTunnel { device, mtu, tun, sockets } => self.add_tunnel(device, mtu, tun, sockets),
-            Command::SetMtu(device, mtu) => {
-                self.tunnel(&device)?.1.mtu = usize::from(mtu);
+    fn apply(&mut self, task: Task) -> anyhow::Result<()> {
+        match task {
+            Task::Add(lane) => self.add_lane(lane),
+            Task::Remove(name) => {
+                if let Ok((at, _)) = self.lane(&name) {
+                    self.tunnels[at] = None;
+                }
                 Ok(())
             }
-            Command::SetSockets(device, sockets) => self.set_sockets(&device, sockets),
-            Command::RemoveTunnel(device) => {
-                self.remove_tunnel(&device);
-                Ok(())
+            Task::Change(name, Change::Sockets(sockets)) => self.set_sockets(&name, sockets),
+            Task::Change(name, change) => {
+                let now = self.bench.now;
+                self.lane(&name)?.1.change(now, change)
             }
-            Command::AddPeer(device, key, peer) => {
-                let counters = counters.context("a new peer comes with its counters")?;
-                self.tunnel(&device)?.1.add_peer(now, key, &peer, counters)
-            }
-            Command::UpdatePeer(device, key, peer) => {
-                self.tunnel(&device)?.1.device.update_peer(now, &key, &peer)?;
-                Ok(())
-            }
-            Command::SetEndpoints(device, key, endpoints) => {
-                Ok(self.tunnel(&device)?.1.device.set_endpoints(now, &key, &endpoints)?)
-            }
-            Command::RemovePeer(device, key) => {
-                self.remove_peer(&device, &key);
-                Ok(())
-            }
-            Command::SetTables(tables) => {
+            Task::SetTables(tables) => {
                 self.bench.tables = tables;
                 Ok(())
             }
-            Command::Barrier => Ok(()),
+            Task::Barrier => Ok(()),
         }
     }
 
-    fn add_tunnel(&mut self, name: DeviceName, mtu: u16, tun: Tun, sockets: UdpSockets) -> anyhow::Result<()> {
-        self.remove_tunnel(&name);
+    fn add_lane(&mut self, lane: NewLane) -> anyhow::Result<()> {
         let at = self.tunnels.iter().position(Option::is_none).unwrap_or(self.tunnels.len());
-        self.watch(&tun, Ready::Tun(at))?;
-        self.watch_sockets(&sockets, at)?;
-        let tunnel = Tunnel::new(name, mtu, tun, sockets, self.secret.clone());
+        self.watch(&lane.queue.tun, Ready::Tun(at))?;
+        self.watch_sockets(&lane.queue.sockets, at)?;
+        let tunnel = Tunnel::new(lane);
         match self.tunnels.get_mut(at) {
             Some(place) => *place = Some(tunnel),
             None => self.tunnels.push(Some(tunnel)),
@@ -242,32 +220,19 @@ impl Worker {
         Ok(())
     }
 
-    fn set_sockets(&mut self, device: &DeviceName, sockets: UdpSockets) -> anyhow::Result<()> {
-        let (at, _) = self.tunnel(device)?;
+    fn set_sockets(&mut self, name: &LaneName, sockets: UdpSockets) -> anyhow::Result<()> {
+        let (at, _) = self.lane(name)?;
         self.watch_sockets(&sockets, at)?;
         // Closing the old ones takes them out of the poll.
-        self.tunnel(device)?.1.set_sockets(sockets);
-        Ok(())
+        self.lane(name)?.1.set_sockets(sockets)
     }
 
-    fn remove_tunnel(&mut self, device: &DeviceName) {
-        if let Ok((at, _)) = self.tunnel(device) {
-            self.tunnels[at] = None;
-        }
-    }
-
-    fn remove_peer(&mut self, device: &DeviceName, key: &PublicKey) {
-        if let Ok((_, tunnel)) = self.tunnel(device) {
-            tunnel.remove_peer(key);
-        }
-    }
-
-    fn tunnel(&mut self, device: &DeviceName) -> anyhow::Result<(usize, &mut Tunnel)> {
+    fn lane(&mut self, name: &LaneName) -> anyhow::Result<(usize, &mut Tunnel)> {
         let places = self.tunnels.iter_mut().enumerate();
-        let mut tunnels = places.filter_map(|(at, place)| Some((at, place.as_mut()?)));
-        match tunnels.find(|(_, tunnel)| tunnel.name == *device) {
+        let mut lanes = places.filter_map(|(at, place)| Some((at, place.as_mut()?)));
+        match lanes.find(|(_, lane)| lane.name == *name) {
             Some(found) => Ok(found),
-            None => bail!("{}: the shard has no such tunnel", device.0),
+            None => bail!("{}: the shard has no such lane", name.device),
         }
     }
 
@@ -298,6 +263,8 @@ fn tell(events: &SyncSender<Event>, untold: &mut Option<Event>) {
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc::sync_channel;
+
+    use mesh_core::plan::DeviceName;
 
     use super::*;
 

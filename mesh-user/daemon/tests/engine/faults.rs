@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use mesh_core::tunnel::Lane;
 use mesh_lab::{
     Lab,
     link::{self, Port},
@@ -68,8 +69,8 @@ fn the_device_outlives_the_shard_and_is_taken_over() {
 
     // The other end knows where it is, and calls.
     let again = Site::start(A, &namespace, B.key(), Vec::new()).unwrap();
-    b.shards.apply(Command::SetEndpoints(B.device(), A.key(), vec![A.endpoint()])).unwrap();
-    again.shards.apply(Command::SetEndpoints(A.device(), B.key(), vec![B.endpoint()])).unwrap();
+    b.shards.apply(Command::SetEndpoints(B.device(), A.key(), Lane(0), vec![A.endpoint()])).unwrap();
+    again.shards.apply(Command::SetEndpoints(A.device(), B.key(), Lane(0), vec![B.endpoint()])).unwrap();
     again.wait_connected().unwrap();
     ping(&again);
     ping(&b);

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
+    num::NonZeroUsize,
     sync::{Arc, mpsc::Receiver},
     time::{Duration, Instant},
 };
@@ -23,7 +24,7 @@ use meshd::{
         tun::{GSO_MAX_SIZE, Tun},
         udp::UdpSockets,
     },
-    shard::{Command, Event, PeerStatistics, Shards},
+    shard::{Command, Event, PeerStatistics, Queue, Routing, Shards, Spread},
 };
 
 pub(crate) const MTU: u16 = 1_340;
@@ -130,7 +131,7 @@ impl Site {
         peer: PublicKey,
         endpoints: Vec<SocketAddr>,
     ) -> Result<Site> {
-        let (shards, events) = Shards::start(side.secret())?;
+        let (shards, events) = Shards::start(NonZeroUsize::MIN)?;
         shards.apply(Command::SetTables(Arc::new(side.tables())))?;
         let site = Site { side, namespace: namespace.clone(), shards, events, peer };
         site.open(peer, endpoints)?;
@@ -142,10 +143,18 @@ impl Site {
         let Site { side, namespace, shards, .. } = self;
         let (tun, sockets) = namespace.enter(|| Ok((Tun::open(&side.device())?, UdpSockets::bind(side.port)?)))?;
         side.route(namespace)?;
-        shards.apply(Command::AddTunnel { device: side.device(), mtu: MTU, tun, sockets })?;
+        shards.apply(Command::AddTunnel {
+            device: side.device(),
+            mtu: MTU,
+            secret: Some(side.secret()),
+            spread: Spread::Lanes,
+            queues: vec![Queue { tun, sockets }],
+            routing: Routing::Plan,
+        })?;
         let config = Peer {
             connection: CONNECTION,
             endpoints,
+            lane_ports: Vec::new(),
             keepalive_seconds: None,
             preshared_key: None,
             announced: BTreeMap::new(),

@@ -6,7 +6,7 @@ mod control;
 mod plans;
 mod programs;
 
-use std::{collections::BTreeSet, fs, path::Path, sync::Arc};
+use std::{collections::BTreeSet, fs, num::NonZeroUsize, path::Path, sync::Arc};
 
 use anyhow::{Context as _, Result, ensure};
 use mesh_core::{
@@ -102,9 +102,9 @@ fn secret() -> StaticSecret {
 }
 
 async fn world(directory: &Path) -> Result<World> {
-    let (shards, _events) = Shards::start(secret())?;
+    let (shards, _events) = Shards::start(NonZeroUsize::MIN)?;
     let state = StateDirectory::open(&directory.join("state"))?;
-    World::open(Netlink::open()?, Arc::new(shards), state, None).await
+    World::open(Netlink::open()?, Arc::new(shards), secret(), state, None).await
 }
 
 async fn converge(world: &mut World, plan: &Plan) -> Result<usize> {

@@ -103,6 +103,7 @@ fn add_remote(plan: &mut Plan, random: &mut Random, number: u8, likely: u64) {
     let peer = Peer {
         connection: id,
         endpoints: vec![format!("192.0.2.2:{}", 51_000 + random.below(3)).parse().unwrap()],
+        lane_ports: Vec::new(),
         keepalive_seconds: random.chance(5).then_some(25),
         preshared_key: random.chance(5).then_some(PresharedKey([number; 32])),
         announced,

@@ -1,6 +1,6 @@
 //! Do programs and their maps stay in the kernel, are they found again, and is what others attached left alone?
 
-use std::path::Path;
+use std::{num::NonZeroUsize, path::Path};
 
 use anyhow::{Context as _, Result, ensure};
 use mesh_core::plan::{Attachment, DeviceName, HookChoice, InterfaceRole, Plan};
@@ -23,9 +23,9 @@ const UNDERLAY: &str = "u0";
 const WORKLOAD: &str = "pods.7";
 
 async fn world(directory: &Path) -> Result<World> {
-    let (shards, _events) = Shards::start(secret())?;
+    let (shards, _events) = Shards::start(NonZeroUsize::MIN)?;
     let state = StateDirectory::open(&directory.join("state"))?;
-    World::open(Netlink::open()?, shards.into(), state, Some(Bpf::load(&pins(directory), false)?)).await
+    World::open(Netlink::open()?, shards.into(), secret(), state, Some(Bpf::load(&pins(directory), false)?)).await
 }
 
 fn pins(directory: &Path) -> std::path::PathBuf {

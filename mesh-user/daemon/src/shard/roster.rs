@@ -1,0 +1,251 @@
+//! Which lanes and peers of each device are on which shard, and which tasks a command becomes.
+
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use mesh_core::{
+    plan::{DeviceName, Peer, PublicKey, slots::Slots},
+    tunnel::{AllowedIps, Lane, MAX_LANES, StaticSecret},
+};
+
+use super::{
+    Command, Queue, Routing, Spread,
+    statistics::{LaneStatistics, PeerCounters, PeerStatistics},
+};
+use crate::kernel::udp::UdpSockets;
+
+/// A lane among all of a process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct LaneName {
+    pub(super) device: DeviceName,
+    pub(super) lane: Lane,
+}
+
+/// What one shard is told to do.
+pub(super) enum Task {
+    Add(NewLane),
+    Remove(LaneName),
+    Change(LaneName, Change),
+    SetTables(Arc<Slots>),
+    Barrier,
+}
+
+pub(super) struct NewLane {
+    pub(super) name: LaneName,
+    pub(super) mtu: u16,
+    pub(super) secret: Option<StaticSecret>,
+    pub(super) queue: Queue,
+    pub(super) routing: Routing,
+}
+
+/// What becomes different for one lane.
+pub(super) enum Change {
+    Mtu(u16),
+    Secret(Option<StaticSecret>),
+    AllowedIps(Arc<AllowedIps>),
+    Mark(u32),
+    Sockets(UdpSockets),
+    AddPeer(PublicKey, Peer, Arc<PeerCounters>),
+    UpdatePeer(PublicKey, Peer),
+    Endpoints(PublicKey, Vec<SocketAddr>),
+    RemovePeer(PublicKey),
+}
+
+/// What the control thread knows of the shards' work; no shard reads it.
+#[derive(Debug)]
+pub(super) struct Roster {
+    shards: usize,
+    epoch: Instant,
+    devices: BTreeMap<DeviceName, Seats>,
+}
+
+#[derive(Debug)]
+struct Seats {
+    spread: Spread,
+    lanes: Vec<Seat>,
+    peers: BTreeMap<PublicKey, Vec<PeerSeat>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Seat {
+    shard: usize,
+    port: u16,
+    peers: usize,
+}
+
+/// A peer on one lane.
+#[derive(Debug)]
+struct PeerSeat {
+    lane: Lane,
+    counters: Arc<PeerCounters>,
+}
+
+/// A task and the shard that it is for.
+pub(super) type Assignment = (usize, Task);
+
+impl Roster {
+    pub(super) fn new(shards: usize) -> Self {
+        Roster { shards, epoch: Instant::now(), devices: BTreeMap::new() }
+    }
+
+    /// Notes what the command changes; the tasks do it.
+    pub(super) fn assign(&mut self, command: Command) -> Result<Vec<Assignment>> {
+        match command {
+            Command::AddTunnel { device, mtu, secret, spread, queues, routing } => {
+                self.add_tunnel(&device, spread, queues, |name, queue| {
+                    let (secret, routing) = (secret.clone(), routing.clone());
+                    NewLane { name, mtu, secret, queue, routing }
+                })
+            }
+            Command::SetMtu(device, mtu) => self.on_lanes(&device, || Change::Mtu(mtu)),
+            Command::SetSecret(device, secret) => self.on_lanes(&device, || Change::Secret(secret.clone())),
+            Command::SetAllowedIps(device, allowed) => {
+                self.on_lanes(&device, || Change::AllowedIps(Arc::clone(&allowed)))
+            }
+            Command::SetMark(device, mark) => self.on_lanes(&device, || Change::Mark(mark)),
+            Command::SetSockets(device, sockets) => self.set_sockets(&device, sockets),
+            Command::RemoveTunnel(device) => Ok(self.remove_tunnel(&device)),
+            Command::AddPeer(device, key, peer) => self.add_peer(&device, key, &peer),
+            Command::UpdatePeer(device, key, peer) => {
+                self.on_peer(&device, &key, |lane| Change::UpdatePeer(key, peer.on_lane(lane)))
+            }
+            Command::SetEndpoints(device, key, lane, endpoints) => {
+                let mut tasks = self.on_peer(&device, &key, |_| Change::Endpoints(key, endpoints.clone()))?;
+                tasks.retain(|(_, task)| matches!(task, Task::Change(name, _) if name.lane == lane));
+                Ok(tasks)
+            }
+            Command::RemovePeer(device, key) => Ok(self.remove_peer(&device, &key)),
+            Command::SetTables(tables) => Ok(self.everywhere(|| Task::SetTables(Arc::clone(&tables)))),
+            Command::Barrier => Ok(self.everywhere(|| Task::Barrier)),
+        }
+    }
+
+    pub(super) fn statistics(&self, now: Instant) -> Vec<PeerStatistics> {
+        let peers = self.devices.iter().flat_map(|(device, seats)| {
+            seats.peers.iter().map(move |(key, on)| {
+                let lanes = on.iter().map(|seat| seat.load(&seats.lanes, now)).collect();
+                PeerStatistics::new(device.clone(), *key, lanes)
+            })
+        });
+        peers.collect()
+    }
+
+    /// Lane *i* is *i* shards behind lane 0, which is where the fewest lanes are.
+    fn add_tunnel(
+        &mut self,
+        device: &DeviceName,
+        spread: Spread,
+        queues: Vec<Queue>,
+        lane: impl Fn(LaneName, Queue) -> NewLane,
+    ) -> Result<Vec<Assignment>> {
+        ensure!((1..=MAX_LANES).contains(&queues.len()), "{device}: a device has 1 to {MAX_LANES} queues");
+        let mut tasks = self.remove_tunnel(device);
+        let lanes_on =
+            |shard| self.devices.values().flat_map(|seats| &seats.lanes).filter(|s| s.shard == shard).count();
+        let first = (0..self.shards).min_by_key(|shard| lanes_on(*shard)).unwrap_or_default();
+        let mut lanes = Vec::with_capacity(queues.len());
+        for (at, queue) in (0..).zip(queues) {
+            let shard = (first + usize::from(at)) % self.shards;
+            let seat = Seat { shard, port: queue.sockets.port(), peers: 0 };
+            let name = LaneName { device: device.clone(), lane: Lane(at) };
+            tasks.push((seat.shard, Task::Add(lane(name, queue))));
+            lanes.push(seat);
+        }
+        self.devices.insert(device.clone(), Seats { spread, lanes, peers: BTreeMap::new() });
+        Ok(tasks)
+    }
+
+    fn remove_tunnel(&mut self, device: &DeviceName) -> Vec<Assignment> {
+        let lanes = self.devices.remove(device).map(|seats| seats.lanes).unwrap_or_default();
+        let remove = |(lane, seat): (u8, &Seat)| {
+            (seat.shard, Task::Remove(LaneName { device: device.clone(), lane: Lane(lane) }))
+        };
+        (0..).zip(&lanes).map(remove).collect()
+    }
+
+    fn set_sockets(&mut self, device: &DeviceName, sockets: Vec<UdpSockets>) -> Result<Vec<Assignment>> {
+        let seats = self.devices.get_mut(device).with_context(|| unknown(device))?;
+        ensure!(seats.lanes.len() == sockets.len(), "{device}: has {} queues", seats.lanes.len());
+        let mut tasks = Vec::with_capacity(sockets.len());
+        for ((lane, seat), sockets) in (0..).zip(&mut seats.lanes).zip(sockets) {
+            seat.port = sockets.port();
+            let name = LaneName { device: device.clone(), lane: Lane(lane) };
+            tasks.push((seat.shard, Task::Change(name, Change::Sockets(sockets))));
+        }
+        Ok(tasks)
+    }
+
+    /// A peer is on every lane; or on the one that has the fewest, where each belongs to one.
+    fn add_peer(&mut self, device: &DeviceName, key: PublicKey, peer: &Peer) -> Result<Vec<Assignment>> {
+        let epoch = self.epoch;
+        let seats = self.devices.get_mut(device).with_context(|| unknown(device))?;
+        if !seats.peers.contains_key(&key) {
+            let lanes = match seats.spread {
+                Spread::Lanes => 0..seats.lanes.len(),
+                Spread::Peers => {
+                    let least = seats.lanes.iter().enumerate().min_by_key(|(_, seat)| seat.peers);
+                    least.map_or(0..0, |(at, _)| at..at + 1)
+                }
+            };
+            seats.lanes[lanes.clone()].iter_mut().for_each(|seat| seat.peers += 1);
+            let seat = |at| PeerSeat { lane: Lane(at as u8), counters: Arc::new(PeerCounters::new(epoch)) };
+            seats.peers.insert(key, lanes.map(seat).collect());
+        }
+        let tasks = seats.peers[&key].iter().map(|seat| {
+            let change = Change::AddPeer(key, peer.on_lane(seat.lane), Arc::clone(&seat.counters));
+            (
+                seats.lanes[seat.lane.index()].shard,
+                Task::Change(LaneName { device: device.clone(), lane: seat.lane }, change),
+            )
+        });
+        Ok(tasks.collect())
+    }
+
+    fn remove_peer(&mut self, device: &DeviceName, key: &PublicKey) -> Vec<Assignment> {
+        let tasks = self.on_peer(device, key, |_| Change::RemovePeer(*key)).unwrap_or_default();
+        if let Some(seats) = self.devices.get_mut(device) {
+            for seat in seats.peers.remove(key).iter().flatten() {
+                seats.lanes[seat.lane.index()].peers -= 1;
+            }
+        }
+        tasks
+    }
+
+    fn on_lanes(&self, device: &DeviceName, change: impl Fn() -> Change) -> Result<Vec<Assignment>> {
+        let seats = self.devices.get(device).with_context(|| unknown(device))?;
+        let task = |(lane, seat): (u8, &Seat)| {
+            (seat.shard, Task::Change(LaneName { device: device.clone(), lane: Lane(lane) }, change()))
+        };
+        Ok((0..).zip(&seats.lanes).map(task).collect())
+    }
+
+    fn on_peer(
+        &self,
+        device: &DeviceName,
+        key: &PublicKey,
+        change: impl Fn(Lane) -> Change,
+    ) -> Result<Vec<Assignment>> {
+        let seats = self.devices.get(device).with_context(|| unknown(device))?;
+        let on = seats.peers.get(key).with_context(|| format!("{device}: has no peer {key:?}"))?;
+        let task = |seat: &PeerSeat| {
+            let name = LaneName { device: device.clone(), lane: seat.lane };
+            (seats.lanes[seat.lane.index()].shard, Task::Change(name, change(seat.lane)))
+        };
+        Ok(on.iter().map(task).collect())
+    }
+
+    fn everywhere(&self, task: impl Fn() -> Task) -> Vec<Assignment> {
+        (0..self.shards).map(|shard| (shard, task())).collect()
+    }
+}
+
+fn unknown(device: &DeviceName) -> String {
+    format!("{device}: the shards have no such tunnel")
+}
+
+impl PeerSeat {
+    fn load(&self, seats: &[Seat], now: Instant) -> LaneStatistics {
+        let Seat { shard, port, .. } = seats[self.lane.index()];
+        self.counters.load(self.lane, shard, port, now)
+    }
+}
