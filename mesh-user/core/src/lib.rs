@@ -14,3 +14,4 @@ pub mod plan;
 pub mod probe;
 pub mod reconcile;
 pub mod tunnel;
+pub mod uapi;
