@@ -189,6 +189,13 @@ impl Device {
         Ok(())
     }
 
+    /// The peer is there from now on, also if a live session heard it elsewhere. Sends nothing by itself.
+    pub fn move_peer(&mut self, key: &PublicKey, to: SocketAddr) -> Result<(), DeviceError> {
+        let slot = self.slot(key)?;
+        self.peer_mut(slot).ok_or(DeviceError::NoSuchPeer)?.path = Some(Path { to, from: None });
+        Ok(())
+    }
+
     /// Forgets the peer and its keys. Removing one that is not there is harmless.
     pub fn remove_peer(&mut self, key: &PublicKey) {
         let Some(slot) = self.by_key.remove(key) else { return };

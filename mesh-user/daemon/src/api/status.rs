@@ -273,6 +273,7 @@ mod tests {
             peer: KEY,
             endpoint: handshake_age.map(|_| "192.0.2.7:4000".parse().unwrap()),
             handshake_age,
+            last_handshake: None,
             received,
             sent: Traffic::default(),
             lanes: Vec::new(),

@@ -39,6 +39,8 @@ pub enum Command {
     UpdatePeer(DeviceName, PublicKey, Peer),
     /// Where to seek the peer; each lane has its own place.
     SetEndpoints(DeviceName, PublicKey, Lane, Vec<SocketAddr>),
+    /// Where the peer is, whatever it was heard from; for a device with [`Routing::AllowedIps`].
+    MovePeer(DeviceName, PublicKey, SocketAddr),
     RemovePeer(DeviceName, PublicKey),
     /// The tables that the next packet is judged by.
     SetTables(Arc<Slots>),
@@ -103,6 +105,7 @@ impl std::fmt::Debug for Command {
             Command::SetEndpoints(device, key, lane, to) => {
                 write!(f, "SetEndpoints({device}, {key:?}, lane {}, {to:?})", lane.0)
             }
+            Command::MovePeer(device, key, to) => write!(f, "MovePeer({device}, {key:?}, {to})"),
             Command::RemovePeer(device, key) => write!(f, "RemovePeer({device}, {key:?})"),
             Command::SetTables(_) => f.write_str("SetTables"),
             Command::Barrier => f.write_str("Barrier"),

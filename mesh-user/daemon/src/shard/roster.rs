@@ -48,6 +48,7 @@ pub(super) enum Change {
     AddPeer(PublicKey, Peer, Arc<PeerCounters>),
     UpdatePeer(PublicKey, Peer),
     Endpoints(PublicKey, Vec<SocketAddr>),
+    MovePeer(PublicKey, SocketAddr),
     RemovePeer(PublicKey),
 }
 
@@ -114,6 +115,7 @@ impl Roster {
                 tasks.retain(|(_, task)| matches!(task, Task::Change(name, _) if name.lane == lane));
                 Ok(tasks)
             }
+            Command::MovePeer(device, key, to) => self.on_peer(&device, &key, |_| Change::MovePeer(key, to)),
             Command::RemovePeer(device, key) => Ok(self.remove_peer(&device, &key)),
             Command::SetTables(tables) => Ok(self.everywhere(|| Task::SetTables(Arc::clone(&tables)))),
             Command::Barrier => Ok(self.everywhere(|| Task::Barrier)),

@@ -37,6 +37,8 @@ pub struct PeerStatistics {
     pub endpoint: Option<SocketAddr>,
     /// Of the youngest session. `None`: no session is in force.
     pub handshake_age: Option<Duration>,
+    /// When the youngest session was made, also if it has ended since.
+    pub last_handshake: Option<Instant>,
     /// Datagrams on the wire, without IP and UDP headers.
     pub received: Traffic,
     pub sent: Traffic,
@@ -54,6 +56,8 @@ pub struct LaneStatistics {
     /// Where the last authentic datagram came from, else the candidate in use.
     pub endpoint: Option<SocketAddr>,
     pub handshake_age: Option<Duration>,
+    /// Stays when the session ends.
+    pub last_handshake: Option<Instant>,
     pub received: Traffic,
     pub sent: Traffic,
 }
@@ -65,6 +69,7 @@ impl PeerStatistics {
             peer,
             endpoint: lanes.iter().find_map(|lane| lane.endpoint),
             handshake_age: lanes.iter().filter_map(|lane| lane.handshake_age).min(),
+            last_handshake: lanes.iter().filter_map(|lane| lane.last_handshake).max(),
             received: lanes.iter().map(|lane| lane.received).sum(),
             sent: lanes.iter().map(|lane| lane.sent).sum(),
             lanes,
@@ -207,6 +212,8 @@ pub(super) struct PeerCounters {
     pub(super) sent: TrafficCount,
     /// 0: no session; else milliseconds since `epoch`, plus one.
     handshake: AtomicU64,
+    /// The same, but never back to 0.
+    last_handshake: AtomicU64,
     /// Written when the remote moves only, so the lock is never taken for a packet.
     endpoint: Mutex<Option<SocketAddr>>,
 }
@@ -218,6 +225,7 @@ impl PeerCounters {
             received: TrafficCount::default(),
             sent: TrafficCount::default(),
             handshake: AtomicU64::new(0),
+            last_handshake: AtomicU64::new(0),
             endpoint: Mutex::new(None),
         }
     }
@@ -225,6 +233,9 @@ impl PeerCounters {
     pub(super) fn set_handshake(&self, at: Option<Instant>) {
         let millis = at.map_or(0, |at| at.saturating_duration_since(self.epoch).as_millis() as u64 + 1);
         self.handshake.store(millis, Relaxed);
+        if millis != 0 {
+            self.last_handshake.store(millis, Relaxed);
+        }
     }
 
     pub(super) fn set_endpoint(&self, endpoint: Option<SocketAddr>) {
@@ -232,14 +243,17 @@ impl PeerCounters {
     }
 
     pub(super) fn load(&self, lane: Lane, shard: usize, port: u16, now: Instant) -> LaneStatistics {
-        let handshake = self.handshake.load(Relaxed).checked_sub(1);
+        let at = |handshake: &AtomicU64| {
+            let millis = handshake.load(Relaxed).checked_sub(1)?;
+            Some(self.epoch + Duration::from_millis(millis))
+        };
         LaneStatistics {
             lane,
             shard,
             port,
             endpoint: *self.endpoint.lock().unwrap_or_else(std::sync::PoisonError::into_inner),
-            handshake_age: handshake
-                .map(|millis| now.saturating_duration_since(self.epoch + Duration::from_millis(millis))),
+            handshake_age: at(&self.handshake).map(|at| now.saturating_duration_since(at)),
+            last_handshake: at(&self.last_handshake),
             received: self.received.load(),
             sent: self.sent.load(),
         }
@@ -294,7 +308,9 @@ mod tests {
         assert_eq!(at(&counters).handshake_age, None);
         counters.set_handshake(Some(epoch + Duration::from_secs(2)));
         assert_eq!(at(&counters).handshake_age, Some(Duration::from_secs(7)));
+        assert_eq!(at(&counters).last_handshake, Some(epoch + Duration::from_secs(2)));
         counters.set_handshake(None);
         assert_eq!(at(&counters).handshake_age, None);
+        assert_eq!(at(&counters).last_handshake, Some(epoch + Duration::from_secs(2)), "that was, and stays so");
     }
 }

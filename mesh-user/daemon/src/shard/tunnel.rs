@@ -153,6 +153,7 @@ impl Tunnel {
                 self.device.update_peer(now, &key, &peer)?;
             }
             Change::Endpoints(key, endpoints) => self.device.set_endpoints(now, &key, &endpoints)?,
+            Change::MovePeer(key, to) => self.move_peer(&key, to)?,
             Change::RemovePeer(key) => self.remove_peer(&key),
         }
         Ok(())
@@ -170,6 +171,16 @@ impl Tunnel {
             self.peers.resize_with(slot.index() + 1, || None);
         }
         self.peers[slot.index()] = Some(Readable { counters, endpoint: None });
+        Ok(())
+    }
+
+    fn move_peer(&mut self, key: &PublicKey, to: SocketAddr) -> anyhow::Result<()> {
+        self.device.move_peer(key, to)?;
+        let slot = self.device.slot(key)?;
+        if let Some(Some(peer)) = self.peers.get_mut(slot.index()) {
+            peer.endpoint = Some(to);
+            peer.counters.set_endpoint(Some(to));
+        }
         Ok(())
     }
 
