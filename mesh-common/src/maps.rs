@@ -2,6 +2,8 @@
 //!
 //! Everything here is `repr(C)` without padding; addresses are byte arrays in network order.
 
+use crate::ids::IfIndex;
+
 /// What the owner of an address is to this cluster, and how a packet with it is rewritten.
 ///
 /// One table classifies every prefix of the plan; the longest prefix wins. IPv4 is direct-indexed:
@@ -168,8 +170,22 @@ pub const TOP_SLOTS: usize = 65_536;
 pub const CHUNK_SLOTS: usize = 256;
 /// Different prefix lengths that the IPv6 table may hold at once.
 pub const V6_LENGTHS: usize = 8;
-/// Interfaces with a counter of their own, by interface index; the others share slot 0.
+/// Slots of the tables by interface.
 pub const INTERFACE_SLOTS: usize = 1_024;
+
+/// Interfaces whose indices are a multiple of [`INTERFACE_SLOTS`] apart share a slot.
+#[inline(always)]
+pub const fn interface_slot(interface: IfIndex) -> u32 {
+    interface.0 % INTERFACE_SLOTS as u32
+}
+
+/// What a slot of [`name::LINK_ADDRESSES`] holds: an Ethernet address, and which of those that share the slot has it. 0: none.
+/// `head` begins with the address, as a frame begins with that of its receiver; what follows makes no difference.
+#[inline(always)]
+pub const fn link_address(interface: IfIndex, head: [u8; 8]) -> u64 {
+    let sharer = interface.0 / INTERFACE_SLOTS as u32 + 1;
+    u64::from_le_bytes(head) << 16 | sharer as u16 as u64
+}
 
 /// Names of the BPF maps, as pinned under the pin directory.
 pub mod name {
@@ -180,6 +196,7 @@ pub mod name {
     pub const REMAPS: &str = "REMAPS";
     pub const NODE: &str = "NODE";
     pub const WIREGUARD_PORTS: &str = "WIREGUARD_PORTS";
+    pub const LINK_ADDRESSES: &str = "LINK_ADDRESSES";
     pub const REDIRECTS: &str = "REDIRECTS";
     pub const DROPS: &str = "DROPS";
     pub const REMAP_COUNTERS: &str = "REMAP_COUNTERS";
@@ -228,6 +245,22 @@ mod tests {
         let entry = Entry4 { to: [10, 71, 0, 0], remap: 0x1234, len: 16, role: Role::TUNNEL };
         assert_eq!(Entry4::from_word(entry.to_word()), entry);
         assert_eq!(entry.to_word().to_ne_bytes()[..4], [10, 71, 0, 0]);
+    }
+
+    #[test]
+    fn a_link_address_is_of_one_interface_and_no_other() {
+        let interface = IfIndex(7);
+        let own = link_address(interface, [2, 0, 0, 0, 0, 1, 0, 0]);
+        assert_eq!(link_address(interface, [2, 0, 0, 0, 0, 1, 0xff, 0xff]), own, "what follows is the sender's");
+        for bit in 0..48 {
+            let mut other = [2, 0, 0, 0, 0, 1, 0, 0];
+            other[bit / 8] ^= 1 << (bit % 8);
+            assert_ne!(link_address(interface, other), own);
+        }
+        let sharer = IfIndex(7 + INTERFACE_SLOTS as u32);
+        assert_eq!(interface_slot(sharer), interface_slot(interface));
+        assert_ne!(link_address(sharer, [2, 0, 0, 0, 0, 1, 0, 0]), own);
+        assert_ne!(link_address(IfIndex(1), [0; 8]), 0, "that of the loopback device is not none");
     }
 
     #[test]

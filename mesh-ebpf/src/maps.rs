@@ -15,8 +15,7 @@ pub(crate) static REDIRECT: Global<u8> = Global::new(1);
 #[unsafe(no_mangle)]
 static ICMP_RATE: Global<u32> = Global::new(1_000);
 
-/// Slots are read and written as one 64-bit word, so that no entry is ever seen half-way. `meshd` writes them through a
-/// mapping of its own.
+/// Slots are words of 64 bits: no entry is ever seen half-way. `meshd` writes them through a mapping of its own.
 #[map]
 static TOP_V4: Array<u64> = Array::with_max_entries(maps::TOP_SLOTS as u32, BPF_F_MMAPABLE);
 /// `max_entries` is set at load.
@@ -32,9 +31,11 @@ static LENGTHS_V6: Array<u64> = Array::with_max_entries(1, 0);
 static REMAPS: Array<Remap> = Array::with_max_entries(maps::REMAPS, 0);
 #[map]
 static NODE: Array<Node> = Array::with_max_entries(1, 0);
-/// A bit for each UDP port.
 #[map]
 static WIREGUARD_PORTS: Array<u64> = Array::with_max_entries(maps::PORT_WORDS, 0);
+/// Of interfaces with an XDP program, by [`maps::interface_slot`].
+#[map]
+pub(crate) static LINK_ADDRESSES: Array<u64> = Array::with_max_entries(INTERFACE_SLOTS as u32, 0);
 /// Interfaces that were found to take redirected frames, by their index.
 #[map]
 pub(crate) static REDIRECTS: DevMapHash = DevMapHash::with_max_entries(INTERFACE_SLOTS as u32, 0);
@@ -73,7 +74,6 @@ impl Tables for Maps {
         WIREGUARD_PORTS.get(u32::from(port >> 6)).is_some_and(|word| word >> (port & 63) & 1 != 0)
     }
 
-    /// The clock is read only here, far from the fast path.
     fn icmp_token(&self) -> bool {
         // SAFETY: the helper has no preconditions.
         slot(&ICMP_TOKENS, 0).is_some_and(|bucket| bucket.take(unsafe { bpf_ktime_get_ns() }, ICMP_RATE.load()))
@@ -82,7 +82,7 @@ impl Tables for Maps {
 
 impl Counters for Maps {
     fn interface(&mut self, interface: IfIndex) -> Option<&mut InterfaceCounter> {
-        slot(&INTERFACE_COUNTERS, if interface.0 < INTERFACE_SLOTS as u32 { interface.0 } else { 0 })
+        slot(&INTERFACE_COUNTERS, maps::interface_slot(interface))
     }
 
     fn remap(&mut self, id: RemapId) -> Option<&mut Counter> {

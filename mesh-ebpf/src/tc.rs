@@ -40,6 +40,11 @@ impl<D> Hook for TcFrame<D> {
         IfIndex(unsafe { (*self.0).ifindex })
     }
 
+    fn is_sent_here(&self) -> bool {
+        // SAFETY: see `interface`. 0 is `PACKET_HOST`.
+        unsafe { (*self.0).pkt_type == 0 }
+    }
+
     fn has_tag_aside(&self) -> bool {
         // SAFETY: see `interface`.
         unsafe { (*self.0).vlan_present != 0 }
@@ -73,9 +78,8 @@ impl<D> Frame for TcFrame<D> {
     fn load<const N: usize>(&self, at: usize) -> Option<[u8; N]> {
         let mut bytes: Words<N> = ([], [0; N]);
         // SAFETY: the helper writes exactly N bytes, or fails.
-        let failed =
-            unsafe { bpf_skb_load_bytes(self.0.cast(), at as u32, bytes.1.as_mut_ptr().cast(), N as u32) != 0 };
-        (!failed).then_some(bytes.1)
+        let error = unsafe { bpf_skb_load_bytes(self.0.cast(), at as u32, bytes.1.as_mut_ptr().cast(), N as u32) };
+        (error == 0).then_some(bytes.1)
     }
 
     fn store<const N: usize>(&mut self, at: usize, bytes: [u8; N]) -> Option<()> {

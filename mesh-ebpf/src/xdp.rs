@@ -9,6 +9,7 @@ use mesh_common::{
     datapath::{forward::*, hook::*, route::Fib},
     frame::{Frame, L4Checksum},
     ids::IfIndex,
+    maps::{interface_slot, link_address},
 };
 use xdp_action::*;
 
@@ -44,15 +45,12 @@ impl<D> XdpFrame<D> {
     fn new(ctx: *mut xdp_md) -> Self {
         // SAFETY: the context is valid as long as the program runs; so in all of this file.
         let (mut start, mut end) = unsafe { ((*ctx).data as usize, (*ctx).data_end as usize) };
-        // Hides that the fields are 32 bits wide in their type: packet pointers compared as 32-bit numbers would teach the
-        // verifier nothing.
-        // SAFETY: no instructions at all but moves to itself.
+        // SAFETY: does nothing but hide that the fields have 32 bits: so compared, they teach the verifier nothing.
         unsafe { asm!("{0} = {0}", "{1} = {1}", inout(reg) start, inout(reg) end, options(pure, nomem, nostack)) };
         XdpFrame { ctx, start, end, door: PhantomData }
     }
 
-    /// Where `N` bytes of the frame are. The verifier wants a bound on what is added to a packet pointer; 32 KB into a frame
-    /// is no header of it.
+    /// Where `N` bytes of the frame are. The verifier wants a bound on offsets; 32 KB into a frame is no header of it.
     fn find<const N: usize>(&self, at: usize) -> Option<usize> {
         (at <= 0x7fff && self.start + at + N <= self.end).then_some(self.start + at)
     }
@@ -65,6 +63,11 @@ impl<D> Hook for XdpFrame<D> {
     fn interface(&self) -> IfIndex {
         // SAFETY: see `new`.
         IfIndex(unsafe { (*self.ctx).ingress_ifindex })
+    }
+
+    fn is_sent_here(&self) -> bool {
+        let (interface, head) = (self.interface(), self.load(0));
+        head.is_some_and(|head| LINK_ADDRESSES.get(interface_slot(interface)) == Some(&link_address(interface, head)))
     }
 
     fn routes(&self) -> impl Fib + use<D> {

@@ -2,8 +2,14 @@
 
 use mesh_common::{
     checksum,
+    ids::IfIndex,
     wire::{ethernet, ipv4, ipv6},
 };
+
+/// `BPF_PROG_TEST_RUN` says that frames come in by this interface, the loopback device.
+pub(super) const LOOPBACK: IfIndex = IfIndex(1);
+/// And this is its Ethernet address.
+pub(super) const TO: [u8; 6] = [0; 6];
 
 const PROTOCOL_TCP: u8 = 6;
 const TTL: u8 = 64;
@@ -29,6 +35,6 @@ fn frame<const N: usize>(ethertype: [u8; 2], ip: &[u8], src: [u8; N], dst: [u8; 
     let sum = checksum::pseudo_header(src, dst, PROTOCOL_TCP, TCP_LEN as u32) + checksum::sum(&tcp);
     tcp[16..18].copy_from_slice(&checksum::finish(sum));
 
-    let ethernet = ethernet::Header::new([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2], ethertype);
+    let ethernet = ethernet::Header::new(TO, [2, 0, 0, 0, 0, 2], ethertype);
     [&ethernet.0, ip, &tcp].concat()
 }

@@ -119,6 +119,7 @@ impl Case {
     fn bench_in(&self, bpf: &mut Ebpf, prefixes: u32, runs: usize) -> Result<Bench> {
         tables::fill_v4(bpf, prefixes, self.ours)?;
         tables::fill_v6(bpf, self.ours)?;
+        tables::fill_link_address(bpf, frames::LOOPBACK, frames::TO)?;
         Bench::of(bpf, self.program, runs)
     }
 }

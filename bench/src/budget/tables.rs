@@ -8,7 +8,10 @@ use aya::{
     Ebpf, Pod,
     maps::{Array, HashMap, MapData},
 };
-use mesh_common::maps::{CHUNK_SLOTS, Entry, Entry4, Entry6, Prefix6, Remap, Role, V6_LENGTHS, name};
+use mesh_common::{
+    ids::IfIndex,
+    maps::{CHUNK_SLOTS, Entry, Entry4, Entry6, Prefix6, Remap, Role, V6_LENGTHS, interface_slot, link_address, name},
+};
 
 /// As many /24 as one /8 holds.
 pub(super) const MOST: u32 = 65_536;
@@ -52,6 +55,12 @@ pub(super) fn fill_v4(bpf: &mut Ebpf, prefixes: u32, role: Role) -> Result<()> {
     }
     array::<Remap>(bpf, name::REMAPS)?.set(REMAP_ID.into(), Remap::default(), 0)?;
     Ok(())
+}
+
+/// Tells XDP the Ethernet address of the interface that frames come in by.
+pub(super) fn fill_link_address(bpf: &mut Ebpf, interface: IfIndex, [a, b, c, d, e, f]: [u8; 6]) -> Result<()> {
+    let own = link_address(interface, [a, b, c, d, e, f, 0, 0]);
+    Ok(array::<u64>(bpf, name::LINK_ADDRESSES)?.set(interface_slot(interface), own, 0)?)
 }
 
 /// Two /64 of ours, each rewritten to the other, and one of the remote's.

@@ -68,7 +68,7 @@ impl Path {
     /// Remaps both directions until the programs are dropped.
     pub(super) fn remap(&self, object: &[u8]) -> Result<Ebpf> {
         self.node.enter(|| {
-            let mut bpf = programs::open(object, &[])?;
+            let mut bpf = programs::open(object, &[], None)?;
             for (name, device) in [("tc_workload", "pods0"), ("tc_underlay", "wan0")] {
                 let program = bpf.program_mut(name).with_context(|| format!("no program {name}"))?;
                 let program: &mut SchedClassifier = program.try_into()?;

@@ -13,6 +13,7 @@ use anyhow::{Context, Result, ensure};
 use aya::{Ebpf, programs::Xdp};
 use mesh_common::{
     checksum,
+    ids::IfIndex,
     wire::{ethernet, ipv4, protocol},
 };
 use mesh_lab::{
@@ -73,10 +74,11 @@ impl Router {
         namespace.ip(&hop)?;
         namespace.ip(&["route", "add", "10.243.0.0/16", "via", "198.51.100.2"])?;
         let (ingress, egress) = (index(&namespace, "in0")?, index(&namespace, "out0")?);
-        let frame = frame(&link::mac(Port::new(&namespace, "in0"))?)?;
+        let mac = mac(&namespace, "in0")?;
+        let frame = frame(mac)?;
         // The device map takes interfaces of the namespace that it is filled from.
         let ours = namespace.enter(|| {
-            let mut ours = programs::open(object, &[egress])?;
+            let mut ours = programs::open(object, &[egress], Some((IfIndex(ingress), mac)))?;
             let program: &mut Xdp = ours.program_mut("xdp_underlay").context("no program xdp_underlay")?.try_into()?;
             program.load()?;
             Ok(ours)
@@ -156,12 +158,17 @@ fn thread_time() -> Result<Duration> {
     Ok(Duration::new(time.tv_sec.cast_unsigned(), time.tv_nsec as u32))
 }
 
-/// A datagram of the remote to one of ours, to the router's own Ethernet address.
-fn frame(mac: &str) -> Result<[u8; FRAME]> {
-    let mut to = [0; 6];
-    for (byte, text) in to.iter_mut().zip(mac.split(':')) {
-        *byte = u8::from_str_radix(text, 16).with_context(|| format!("no Ethernet address: {mac}"))?;
+fn mac(namespace: &Namespace, device: &str) -> Result<[u8; 6]> {
+    let shown = link::mac(Port::new(namespace, device))?;
+    let mut mac = [0; 6];
+    for (byte, text) in mac.iter_mut().zip(shown.split(':')) {
+        *byte = u8::from_str_radix(text, 16).with_context(|| format!("no Ethernet address: {shown}"))?;
     }
+    Ok(mac)
+}
+
+/// A datagram of the remote to one of ours, to the router's own Ethernet address.
+fn frame(to: [u8; 6]) -> Result<[u8; FRAME]> {
     let udp_len = FRAME - ethernet::LEN - ipv4::LEN;
     let header = ipv4::Header::new(0, (ipv4::LEN + udp_len) as u16, 64, protocol::UDP, REMOTE, PRESENTED);
     let mut udp = vec![0; udp_len];

@@ -6,7 +6,10 @@ use aya::{
     Ebpf, EbpfLoader,
     maps::{Array, MapData, xdp::DevMapHash},
 };
-use mesh_common::maps::{Entry4, Remap, Role, name};
+use mesh_common::{
+    ids::IfIndex,
+    maps::{Entry4, Remap, Role, interface_slot, link_address, name},
+};
 
 const OURS: [u8; 2] = [10, 243];
 const PRESENTED: [u8; 2] = [10, 101];
@@ -15,7 +18,8 @@ const OUR_REMAP: u16 = 1;
 const REMOTE_REMAP: u16 = 2;
 
 /// The object with its tables filled; nothing is loaded yet. `redirects`: interfaces that take frames from XDP.
-pub(super) fn open(object: &[u8], redirects: &[u32]) -> Result<Ebpf> {
+/// `own`: an interface whose frames XDP shall judge, and its Ethernet address.
+pub(super) fn open(object: &[u8], redirects: &[u32], own: Option<(IfIndex, [u8; 6])>) -> Result<Ebpf> {
     let mut bpf = EbpfLoader::new()
         .override_global("AYA_LOG_LEVEL", &0_u8, true)
         .load(object)
@@ -34,6 +38,11 @@ pub(super) fn open(object: &[u8], redirects: &[u32]) -> Result<Ebpf> {
     {
         let mut remaps: Array<&mut MapData, Remap> = bpf.map_mut(name::REMAPS).context("no map REMAPS")?.try_into()?;
         remaps.set(REMOTE_REMAP.into(), Remap::default(), 0)?;
+    }
+    if let Some((interface, [a, b, c, d, e, f])) = own {
+        let map = bpf.map_mut(name::LINK_ADDRESSES).context("no map LINK_ADDRESSES")?;
+        let word = link_address(interface, [a, b, c, d, e, f, 0, 0]);
+        Array::<&mut MapData, u64>::try_from(map)?.set(interface_slot(interface), word, 0)?;
     }
     let mut map: DevMapHash<&mut MapData> = bpf.map_mut(name::REDIRECTS).context("no map REDIRECTS")?.try_into()?;
     for interface in redirects {

@@ -23,6 +23,9 @@ pub trait Hook: Frame {
     /// The interface by which it came.
     fn interface(&self) -> IfIndex;
 
+    /// The frame was sent to the interface's own Ethernet address. What was flooded, or sent to a group, is not ours.
+    fn is_sent_here(&self) -> bool;
+
     /// A VLAN tag that the driver put beside the frame.
     fn has_tag_aside(&self) -> bool {
         false
@@ -50,8 +53,8 @@ pub trait Counters {
     fn drops(&mut self, reason: u8) -> Option<&mut u64>;
 }
 
-/// Judges the frame and acts on it; gives the action. Frames with a VLAN tag pass unread: VLANs are served on their own
-/// devices.
+/// Judges the frame and acts on it; gives the action. Frames for other hosts pass unread, and those with a VLAN tag: VLANs
+/// are served on their own devices.
 #[inline(always)]
 pub fn run<H: Hook, D: Door, T: Tables, C: Counters>(mut frame: H, door: D, tables: &T, mut counters: C) -> i32 {
     let len = frame.len();
@@ -64,9 +67,10 @@ pub fn run<H: Hook, D: Door, T: Tables, C: Counters>(mut frame: H, door: D, tabl
             counter.tagged += 1;
         }
     }
+    let is_read = !is_tagged && frame.is_sent_here();
     let verdict = match forward::version(&frame, ethernet::LEN) {
-        Some(4) if !is_tagged => judge::<4, H, D, T>(&mut frame, door, tables),
-        Some(6) if !is_tagged => judge::<16, H, D, T>(&mut frame, door, tables),
+        Some(4) if is_read => judge::<4, H, D, T>(&mut frame, door, tables),
+        Some(6) if is_read => judge::<16, H, D, T>(&mut frame, door, tables),
         Some(_) | None => KernelVerdict::Pass.pack(),
     };
     act(&frame, verdict, len, &mut counters)

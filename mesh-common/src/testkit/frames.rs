@@ -300,7 +300,7 @@ impl<'a> Generator<'a> {
     }
 
     fn link(&mut self, v6: bool, kind: Kind) -> Vec<u8> {
-        let mut link = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
+        let mut link = [World::MAC, [2, 0, 0, 0, 0, 2]].concat();
         if kind == Kind::Vlan {
             link.extend_from_slice(&ethernet::VLAN);
             link.extend_from_slice(&[0, 7]);

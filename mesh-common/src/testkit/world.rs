@@ -125,6 +125,9 @@ pub struct World {
 }
 
 impl World {
+    /// The Ethernet address of the interfaces of its kernel hooks.
+    pub const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
+
     pub fn new(underlay: IfIndex) -> World {
         let mut tables = MemoryTables::default();
         tables.node = node();

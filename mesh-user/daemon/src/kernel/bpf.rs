@@ -25,7 +25,7 @@ pub const OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "
 const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 /// `BPF_FS_MAGIC`.
 const BPFFS: u32 = 0xcafe_4a11;
-const ALL_MAPS: [&str; 12] = [
+const ALL_MAPS: [&str; 13] = [
     name::TOP_V4,
     name::CHUNKS_V4,
     name::TABLE_V6,
@@ -33,6 +33,7 @@ const ALL_MAPS: [&str; 12] = [
     name::REMAPS,
     name::NODE,
     name::WIREGUARD_PORTS,
+    name::LINK_ADDRESSES,
     name::REDIRECTS,
     name::DROPS,
     name::REMAP_COUNTERS,
@@ -73,6 +74,7 @@ pub struct Tables {
     pub remaps: Array<MapData, Remap>,
     pub node: Array<MapData, Node>,
     pub ports: Array<MapData, u64>,
+    pub link_addresses: Array<MapData, u64>,
     pub redirects: DevMapHash<MapData>,
 }
 
@@ -183,6 +185,7 @@ impl Tables {
             remaps: open(pins, name::REMAPS)?,
             node: open(pins, name::NODE)?,
             ports: open(pins, name::WIREGUARD_PORTS)?,
+            link_addresses: open(pins, name::LINK_ADDRESSES)?,
             redirects: open(pins, name::REDIRECTS)?,
         })
     }

@@ -10,7 +10,7 @@ use aya::{
 use mesh_common::{
     datapath::DropReason,
     ids::{IfIndex, RemapId},
-    maps::{Counter, INTERFACE_SLOTS, InterfaceCounter, name},
+    maps::{Counter, InterfaceCounter, interface_slot, name},
 };
 
 use super::bpf::{Pins, open};
@@ -42,17 +42,14 @@ impl Counters {
         sum(&self.remaps, u32::from(id.0)).into_iter().fold(Counter::default(), add)
     }
 
-    /// What came in by an interface; those beyond the number of slots share slot 0, which nobody shows.
+    /// What came in by an interface, and by those that share its slot.
     pub fn interface(&self, index: IfIndex) -> InterfaceCounter {
-        if index.0 >= INTERFACE_SLOTS as u32 {
-            return InterfaceCounter::default();
-        }
         let add = |sum: InterfaceCounter, one: InterfaceCounter| InterfaceCounter {
             packets: sum.packets + one.packets,
             bytes: sum.bytes + one.bytes,
             tagged: sum.tagged + one.tagged,
         };
-        sum(&self.interfaces, index.0).into_iter().fold(InterfaceCounter::default(), add)
+        sum(&self.interfaces, interface_slot(index)).into_iter().fold(InterfaceCounter::default(), add)
     }
 }
 

@@ -31,6 +31,8 @@ pub struct Link {
     pub index: IfIndex,
     pub mtu: u32,
     pub up: bool,
+    /// The Ethernet address; `None` for a device without one.
+    pub mac: Option<[u8; 6]>,
     /// `tun`, `veth`, ... ; `None` for a physical device.
     pub kind: Option<String>,
     pub xdp: XdpPrograms,
@@ -144,19 +146,20 @@ fn concerns_us(payload: &NetlinkPayload<RouteNetlinkMessage>) -> bool {
 fn link(message: &LinkMessage) -> Option<(DeviceName, Link)> {
     let mut name = None;
     let mut mtu = 0;
-    let mut kind = None;
+    let (mut mac, mut kind) = (None, None);
     let mut xdp = XdpPrograms::default();
     for attribute in &message.attributes {
         match attribute {
             LinkAttribute::IfName(value) => name = Some(DeviceName(value.clone())),
             LinkAttribute::Mtu(value) => mtu = *value,
+            LinkAttribute::Address(value) => mac = value.as_slice().try_into().ok(),
             LinkAttribute::LinkInfo(info) => kind = info.iter().find_map(info_kind),
             LinkAttribute::Xdp(attributes) => xdp = xdp_programs(attributes),
             _ => {}
         }
     }
     let up = message.header.flags.contains(LinkFlags::Up);
-    Some((name?, Link { index: IfIndex(message.header.index), mtu, up, kind, xdp }))
+    Some((name?, Link { index: IfIndex(message.header.index), mtu, up, mac, kind, xdp }))
 }
 
 fn xdp_programs(attributes: &[LinkXdp]) -> XdpPrograms {

@@ -121,6 +121,7 @@ impl World {
         let as_planned = self.resume_tables(plan)?;
         // Tunnels first: sessions are down, programs are not.
         let tunnels = self.resume_tunnels(plan, as_planned)?;
+        self.tell_link_addresses(plan)?;
         Ok(tunnels + self.resume_programs()?)
     }
 
@@ -130,6 +131,7 @@ impl World {
         let mut addresses = self.netlink.our_addresses(&self.links, &self.record.addresses).await?;
         self.foreign = self.netlink.addresses(&self.links).await?.difference(&addresses).cloned().collect();
         let tunnels = self.observe_tunnels(plan, &mut addresses);
+        self.tell_link_addresses(plan)?;
         self.prove_redirects(plan)?;
         Ok(Observed {
             tunnels,

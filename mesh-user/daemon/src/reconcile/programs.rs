@@ -6,7 +6,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use mesh_common::ids::IfIndex;
+use mesh_common::{
+    ids::IfIndex,
+    maps::{INTERFACE_SLOTS, interface_slot, link_address},
+};
 use mesh_core::{
     plan::{Attachment, DeviceName, HookChoice, Plan},
     reconcile::Step,
@@ -126,6 +129,29 @@ impl World {
             programs.reasons.remove(device);
         }
         self.record.interfaces.remove(device);
+        Ok(())
+    }
+
+    /// Tells the XDP programs the Ethernet addresses of their interfaces, before they run and whenever one changes: a frame for
+    /// another is not ours. (The stack knows them for tcx.)
+    pub(super) fn tell_link_addresses(&mut self, plan: &Plan) -> Result<()> {
+        let Some(maps) = &mut self.tables.maps else { return Ok(()) };
+        let mut told: BTreeMap<u32, &DeviceName> = BTreeMap::new();
+        for (device, attachment) in &plan.interfaces {
+            let Some(link) = self.links.get(device) else { continue };
+            if candidates(attachment.hook, link).iter().all(|(hook, _)| *hook == Hook::Tcx) {
+                continue;
+            }
+            let slot = interface_slot(link.index);
+            if let Some(other) = told.insert(slot, device) {
+                bail!(
+                    "the indices of {other} and {device} are a multiple of {INTERFACE_SLOTS} apart, and XDP has room for \
+                     one of them: set hook = \"tcx\" for {device}, or make the interface again"
+                );
+            }
+            let own = link.mac.map_or(0, |[a, b, c, d, e, f]| link_address(link.index, [a, b, c, d, e, f, 0, 0]));
+            maps.link_addresses.set(slot, own, 0).with_context(|| format!("cannot write the address of {device}"))?;
+        }
         Ok(())
     }
 

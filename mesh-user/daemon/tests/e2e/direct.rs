@@ -170,6 +170,38 @@ fn a_stranger_on_the_underlay_is_dropped() -> Result<()> {
     Ok(())
 }
 
+/// A switch that does not know a host floods what is sent to it. Only the host itself may judge it.
+#[test]
+fn what_is_flooded_is_left_to_its_receiver() -> Result<()> {
+    const COUNT: u64 = 5;
+    let lab = Lab::new()?;
+    let network = started(&lab)?;
+    let direction = network.direction(0, 1, false)?;
+    let (_, _, dial) = pods(&direction, &mut 23)?;
+    let (node, gateway) = (&direction.to.node, direction.to.gateway());
+    let next_hop = direction.to.site.underlay.to_string();
+    network.wire.ip(&["route", "add", "10.0.0.0/8", "via", &next_hop])?;
+    let send = |mac: &str| {
+        network.wire.ip(&["neighbour", "replace", &next_hop, "lladdr", mac, "dev", "wire", "nud", "permanent"])?;
+        spoof::udp(&network.wire, "198.51.100.77:9".parse()?, SocketAddr::new(dial, 9), b"flooded", COUNT as usize)
+    };
+    let before = node.status()?.dropped("spoofed-source");
+    let passed = Sniffer::on(Port::new(gateway, "und0"), |packet| sniff::contains(packet, b"flooded"))?;
+    send("02:00:00:00:0b:ad")?;
+    interrupt::wait_for("the flooded frames to pass", PATIENCE, PAUSE, || {
+        Ok((passed.matched()? == COUNT).then_some(()))
+    })?;
+    send(&link::mac(Port::new(gateway, "und0"))?)?;
+    let dropped = interrupt::wait_for("the others to be dropped", PATIENCE, PAUSE, || {
+        Ok(Some(node.status()?.dropped("spoofed-source")).filter(|dropped| *dropped >= before + COUNT))
+    })?;
+    ensure!(
+        dropped == before + COUNT && passed.matched()? == COUNT,
+        "{dropped} packets were dropped, not {COUNT} more"
+    );
+    Ok(())
+}
+
 /// A pod that dials its own cluster's presented prefix is told so, and nothing circles.
 #[test]
 fn a_hairpin_is_unreachable() -> Result<()> {

@@ -48,6 +48,45 @@ fn the_kernel_judges_and_rewrites_as_the_host_does() -> Result<()> {
     Ok(())
 }
 
+/// What is flooded to a host, or sent to a group, is not for it to rewrite, to answer or to drop.
+#[test]
+fn frames_for_others_pass_as_they_came() -> Result<()> {
+    const OTHERS: [[u8; 6]; 5] =
+        [[2, 0, 0, 0, 0, 3], [6, 0, 0, 0, 0, 1], [0xff; 6], [1, 0, 0x5e, 0, 0, 1], [0x33, 0x33, 0, 0, 0, 1]];
+    let lab = Lab::new()?;
+    let namespace = lab.namespace("others")?;
+    let device = Case::Onward.prepare(&namespace)?;
+    namespace.enter(|| {
+        let world = World::new(LOOPBACK);
+        let programs = Programs::load(&world.tables, Case::Onward.onward(), Some(device))?;
+        let mut generator = Generator::new(&world, 99);
+        let mut judged: BTreeMap<(&str, bool), usize> = BTreeMap::new();
+        for number in 0..FRAMES {
+            let door = [Ingress::Workload, Ingress::Underlay(LOOPBACK)][number % 2];
+            let generated = generator.frame_for(door);
+            for hook in ["xdp", "tc"] {
+                let Some(ours) = programs.run(hook, door, &generated.frame, BUFFER)? else { continue };
+                let is_judged = ours.ran_as != RanAs::Pass || ours.bytes != generated.frame;
+                *judged.entry((hook, door == Ingress::Workload)).or_default() += usize::from(is_judged);
+                for mac in OTHERS {
+                    let mut frame = generated.frame.clone();
+                    frame[..6].copy_from_slice(&mac);
+                    let ran = programs.run(hook, door, &frame, BUFFER)?.context("the same frame was taken before")?;
+                    ensure!(ran.ran_as == RanAs::Pass, "{hook}, to {mac:x?}: {:?} of {generated:?}", ran.ran_as);
+                    ensure!(ran.bytes == frame, "{hook}, to {mac:x?}: rewritten: {generated:?}");
+                }
+            }
+        }
+        for hook in ["xdp", "tc"] {
+            for of_workloads in [false, true] {
+                let judged = judged[&(hook, of_workloads)];
+                ensure!(judged > FRAMES / 4, "{hook}, of workloads: {of_workloads}: only {judged} frames were ours");
+            }
+        }
+        Ok(())
+    })
+}
+
 /// What was compared.
 #[derive(Default)]
 struct Seen {

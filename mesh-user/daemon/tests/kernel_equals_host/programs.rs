@@ -10,13 +10,15 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use mesh_common::{
     datapath::{Ingress, forward::KernelVerdict, route::Onward},
     ids::{IfIndex, RemapId},
-    maps::{CHUNK_SLOTS, Entry, Entry6, Node, Prefix6, Remap, name},
-    testkit::MemoryTables,
+    maps::{CHUNK_SLOTS, Entry, Entry6, Node, Prefix6, Remap, interface_slot, link_address, name},
+    testkit::{MemoryTables, World},
 };
 use mesh_core::plan::{
     TableEntry,
     slots::{MapWrite, Slots},
 };
+
+use super::LOOPBACK;
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/mesh.o"));
 const CHUNKS: u32 = 64;
@@ -49,7 +51,8 @@ impl From<KernelVerdict> for RanAs {
 }
 
 impl Programs {
-    /// Loads all programs. `redirects`: the interface that takes frames from XDP.
+    /// Loads all programs, which by XDP are on the loopback device with the address of the world. `redirects`: the interface
+    /// that takes frames from XDP.
     pub(crate) fn load(tables: &MemoryTables, onward: Onward, redirects: Option<IfIndex>) -> Result<Programs> {
         let mut ebpf = EbpfLoader::new()
             .override_global(aya_log::LEVEL, &0_u8, true)
@@ -59,6 +62,9 @@ impl Programs {
             .load(OBJECT)
             .context("load the BPF object")?;
         fill(&mut ebpf, tables)?;
+        let [a, b, c, d, e, f] = World::MAC;
+        let own = link_address(LOOPBACK, [a, b, c, d, e, f, 0, 0]);
+        fill_slots(&mut ebpf, name::LINK_ADDRESSES, interface_slot(LOOPBACK), 1, own)?;
         if let Some(interface) = redirects {
             let mut map: DevMapHash<&mut MapData> = map(&mut ebpf, name::REDIRECTS)?.try_into()?;
             map.insert(interface.0, interface.0, None, 0)?;

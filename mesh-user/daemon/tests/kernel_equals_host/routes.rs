@@ -4,6 +4,7 @@ use anyhow::Result;
 use mesh_common::{
     datapath::route::{Link, Onward, Route},
     ids::IfIndex,
+    testkit::World,
 };
 use mesh_lab::Namespace;
 
@@ -42,7 +43,7 @@ impl Case {
 
     /// Sets the namespace up; gives the interface of the way out, or none.
     pub(crate) fn prepare(self, namespace: &Namespace) -> Result<IfIndex> {
-        namespace.ip(&["link", "set", "lo", "up"])?;
+        namespace.ip(&["link", "set", "lo", "address", &text(World::MAC), "up"])?;
         if self == Case::NoForwarding {
             return Ok(IfIndex(0));
         }
@@ -75,8 +76,7 @@ impl Case {
 
 /// A default route over a pair of devices to a neighbour that is known.
 fn way_out(namespace: &Namespace) -> Result<IfIndex> {
-    let mac = |bytes: [u8; 6]| bytes.map(|byte| format!("{byte:02x}")).join(":");
-    let (ours, next, mtu) = (mac(OUR_MAC), mac(NEXT_MAC), MTU.to_string());
+    let (ours, next, mtu) = (text(OUR_MAC), text(NEXT_MAC), MTU.to_string());
     namespace.ip(&["link", "add", "out", "mtu", &mtu, "address", &ours, "type", "veth", "peer", "name", "far"])?;
     namespace.ip(&["link", "set", "out", "up"])?;
     namespace.ip(&["link", "set", "far", "up"])?;
@@ -89,4 +89,8 @@ fn way_out(namespace: &Namespace) -> Result<IfIndex> {
     let line = namespace.ip(&["-o", "link", "show", "dev", "out"])?;
     let index = line.split(':').next().and_then(|index| index.trim().parse().ok());
     Ok(IfIndex(index.ok_or_else(|| anyhow::anyhow!("no index in {line:?}"))?))
+}
+
+fn text(mac: [u8; 6]) -> String {
+    mac.map(|byte| format!("{byte:02x}")).join(":")
 }

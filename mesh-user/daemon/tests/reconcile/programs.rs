@@ -3,6 +3,8 @@
 use std::{num::NonZeroUsize, path::Path};
 
 use anyhow::{Context as _, Result, ensure};
+use aya::maps::{Array, Map, MapData};
+use mesh_common::maps::{self, interface_slot, link_address};
 use mesh_core::plan::{Attachment, DeviceName, HookChoice, InterfaceRole, Plan};
 use mesh_lab::{link, pass_xdp::PassXdp};
 use meshd::{
@@ -132,6 +134,30 @@ fn an_interface_that_is_made_again_gets_its_program_again() -> Result<()> {
         let hooks = world.hooks();
         ensure!(hooks[&name(WORKLOAD)].hook == Some(Hook::XdpGeneric), "{hooks:?}");
         ensure!(hooks[&name(UNDERLAY)].hook.is_none(), "{hooks:?}");
+        Ok(())
+    })?;
+    site.cleanup()
+}
+
+/// XDP is told the address of its interface before it runs there, and every other that the interface gets.
+#[test]
+fn xdp_knows_the_address_of_its_interface() -> Result<()> {
+    let site = site()?;
+    let plan = plan(14);
+    let namespace = site.namespace.clone();
+    site.enter(async |directory| {
+        let mut world = world(directory).await?;
+        world.resume(&plan)?;
+        converge(&mut world, &plan).await?;
+        for last in [0x11, 0x22] {
+            namespace.ip(&["link", "set", "dev", UNDERLAY, "address", &format!("02:00:00:00:00:{last:02x}")])?;
+            converge(&mut world, &plan).await?;
+            let index = world.hooks()[&name(UNDERLAY)].index;
+            let map = Map::Array(MapData::from_pin(pins(directory).join("maps").join(maps::name::LINK_ADDRESSES))?);
+            let told = Array::<_, u64>::try_from(map)?.get(&interface_slot(index), 0)?;
+            let own = link_address(index, [2, 0, 0, 0, 0, last, 0, 0]);
+            ensure!(told == own, "{told:016x} instead of {own:016x}");
+        }
         Ok(())
     })?;
     site.cleanup()
