@@ -1,0 +1,56 @@
+//! Packets of a peer that proved itself, and may still send anything inside.
+
+use mesh_core::tunnel::{
+    coalesce::Run,
+    segment::{SLACK, Segments},
+};
+
+use crate::{Bytes, unpadded};
+
+/// Packets, each after two bytes of its length. What was joined comes out the same when it is cut again, and nothing is
+/// lost or added. The packets are not rewritten in between, and a UDP super-packet is welcome.
+pub fn coalesce(bytes: &[u8]) {
+    let mut bytes = Bytes(bytes);
+    let (mut buffer, mut packets) = (Vec::new(), Vec::new());
+    while !bytes.is_empty() && packets.len() < 200 {
+        let len = usize::from(u16::from_le_bytes(bytes.array()) & 0x7ff);
+        let packet = bytes.take(len);
+        if packet.is_empty() {
+            continue;
+        }
+        packets.push(buffer.len()..buffer.len() + packet.len());
+        buffer.extend_from_slice(packet);
+    }
+    let before = buffer.clone();
+    let mut run = Run::default();
+    let mut first = 0;
+    for (at, packet) in packets.iter().enumerate() {
+        if !run.extend(&buffer, packet.clone()) {
+            cut_again(&mut run, &mut buffer, &packets[first..at], &before);
+            first = at;
+            run.begin(&buffer, packet.clone(), true);
+        }
+    }
+    cut_again(&mut run, &mut buffer, &packets[first..], &before);
+}
+
+fn cut_again(run: &mut Run, buffer: &mut [u8], packets: &[std::ops::Range<usize>], before: &[u8]) {
+    if run.is_empty() {
+        return;
+    }
+    let header = run.finish(buffer);
+    let mut joined: Vec<u8> = run.parts().iter().flat_map(|part| buffer[part.clone()].iter().copied()).collect();
+    let len = joined.len();
+    joined.resize(len + SLACK, 0);
+    // A packet alone is as it came, whatever it is.
+    if let [alone] = packets {
+        assert_eq!(&joined[..len], &before[alone.clone()]);
+        return;
+    }
+    let mut segments = Segments::new(&header, &mut joined, len).expect("what was joined can be cut");
+    for packet in packets {
+        let segment = segments.next(usize::MAX).expect("as many packets as were joined");
+        assert_eq!(unpadded(segment), &before[packet.clone()]);
+    }
+    assert!(segments.next(usize::MAX).is_none());
+}
