@@ -1,6 +1,8 @@
-//! `cargo xtask build`: the daemon with its BPF programs, and the command line.
+//! `cargo xtask build`: the daemon with its BPF programs and its other name `mesh-wg`, and the command line.
 
-use anyhow::Result;
+use std::{fs, io, os::unix::fs::symlink, path::Path};
+
+use anyhow::{Context as _, Result};
 
 use crate::{
     place::Place,
@@ -30,9 +32,22 @@ pub(crate) fn run(place: &Place, arguments: &Arguments) -> Result<()> {
         cargo.arg("--release");
     }
     process::run(&mut cargo)?;
-    let profile = if arguments.debug { "debug" } else { "release" };
-    for program in ["meshd", "meshctl"] {
-        println!("{}", place.target_dir.join(profile).join(program).display());
+    let directory = place.target_dir.join(if arguments.debug { "debug" } else { "release" });
+    link(&directory.join("mesh-wg"))?;
+    for program in ["meshd", "mesh-wg", "meshctl"] {
+        println!("{}", directory.join(program).display());
     }
     Ok(())
+}
+
+/// The daemon is a WireGuard device when it is called by this name.
+fn link(path: &Path) -> Result<()> {
+    match symlink("meshd", path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            Err(error).with_context(|| format!("cannot link {}", path.display()))
+        }
+        Err(_) if fs::read_link(path).is_ok_and(|to| to == Path::new("meshd")) => Ok(()),
+        Err(_) => anyhow::bail!("{} is not the link that this makes: remove it", path.display()),
+        Ok(()) => Ok(()),
+    }
 }

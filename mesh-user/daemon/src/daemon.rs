@@ -87,7 +87,7 @@ async fn stopped([mut terminate, mut interrupt]: [Signal; 2]) {
 }
 
 /// Brings events of the shards into the runtime; ends with the shards.
-fn forward(events: blocking::Receiver<shard::Event>) -> mpsc::Receiver<shard::Event> {
+pub(crate) fn forward(events: blocking::Receiver<shard::Event>) -> mpsc::Receiver<shard::Event> {
     let (sender, receiver) = mpsc::channel(64);
     let pass_on = move || {
         while let Ok(event) = events.recv() {

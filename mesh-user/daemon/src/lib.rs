@@ -16,3 +16,4 @@ pub mod settings;
 pub mod shard;
 pub mod state;
 pub mod telemetry;
+pub mod wg;

@@ -40,12 +40,12 @@ struct Configured {
     allowed_ips: Vec<IpNet>,
 }
 
-/// What the engine has to do, in this order. Between two steps a packet meets its old peer, its new peer or none.
+/// What the engine has to do, in this order. Between two steps a packet meets its old peer, its new peer or none. Listen
+/// port and mark are no steps: what may fail is done before anything is applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Ends all sessions. `None`: nobody can have one.
     SetSecret(Option<PrivateKey>),
-    SetMark(u32),
     AddPeer(PublicKey, Session),
     /// The session in force stays.
     UpdatePeer(PublicKey, Session),
@@ -114,10 +114,7 @@ impl Configuration {
         if let Some(key) = change.private_key {
             self.set_private_key(key, &mut steps);
         }
-        if let Some(mark) = change.fwmark.filter(|mark| *mark != self.fwmark) {
-            self.fwmark = mark;
-            steps.push(Step::SetMark(mark));
-        }
+        self.fwmark = change.fwmark.unwrap_or(self.fwmark);
         self.listen_port = change.listen_port.unwrap_or(self.listen_port);
         if change.replace_peers {
             self.remove_all(&mut steps);

@@ -308,10 +308,7 @@ fn what_is_as_it_was_is_no_step() {
     );
     let mut configuration = Configuration::default();
     let steps = configuration.apply(change(&text));
-    assert!(
-        matches!(&steps[..], [Step::SetSecret(Some(_)), Step::SetMark(1), Step::AddPeer(..), Step::SetAllowedIps(_)]),
-        "{steps:?}"
-    );
+    assert!(matches!(&steps[..], [Step::SetSecret(Some(_)), Step::AddPeer(..), Step::SetAllowedIps(_)]), "{steps:?}");
     assert_eq!(configuration.apply(change(&text)), []);
 }
 
@@ -369,7 +366,6 @@ fn added(step: &Step) -> Option<(PublicKey, ConnectionId)> {
 #[derive(Debug, Default)]
 struct Engine {
     secret: Option<PrivateKey>,
-    mark: u32,
     peers: BTreeMap<PublicKey, (Session, Option<SocketAddr>)>,
     allowed: AllowedIps,
 }
@@ -378,7 +374,6 @@ impl Engine {
     fn take(&mut self, step: Step) {
         match step {
             Step::SetSecret(secret) => self.secret = secret,
-            Step::SetMark(mark) => self.mark = mark,
             Step::AddPeer(key, session) => {
                 let number = session.connection;
                 assert!(self.peers.values().all(|(other, _)| other.connection != number), "{number:?} is taken");
@@ -394,7 +389,7 @@ impl Engine {
     }
 
     /// As a `get` tells it.
-    fn device(&self) -> Device {
+    fn device(&self, fwmark: u32) -> Device {
         let peer = |(key, (session, endpoint)): (&PublicKey, &(Session, Option<SocketAddr>))| {
             let own = self.allowed.iter().filter(|(_, owner)| *owner == session.connection);
             Peer {
@@ -411,7 +406,7 @@ impl Engine {
         Device {
             private_key: self.secret.clone(),
             listen_port: 9,
-            fwmark: self.mark,
+            fwmark,
             peers: self.peers.iter().map(peer).collect(),
         }
     }
@@ -604,7 +599,7 @@ proptest! {
             configuration.apply(change).into_iter().for_each(|step| engine.take(step));
             prop_assert_eq!(configuration.listen_port(), port);
             prop_assert_eq!(&sorted(configuration.device(9, |_| Live::default())), &sorted(told.clone()));
-            prop_assert_eq!(&engine.device(), &sorted(told.clone()));
+            prop_assert_eq!(&engine.device(told.fwmark), &sorted(told.clone()));
         }
     }
 

@@ -1,10 +1,11 @@
-//! One queue of a persistent TUN device that carries super-packets with a `virtio_net_hdr`.
+//! One queue of a TUN device that carries super-packets with a `virtio_net_hdr`.
 //!
-//! The device outlives the process, so that its routes stay and nothing for a tunnel ever takes another way. Addresses,
-//! MTU and link state are set by netlink and not here.
+//! A device of the plan outlives the process, so that its routes stay and nothing for a tunnel ever takes another way; one
+//! of `mesh-wg` does not. Addresses, MTU and link state are set by netlink and not here.
 
 use std::{
     io::{self, IoSlice},
+    num::NonZeroUsize,
     os::{
         fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
         linux::net::SocketAddrExt,
@@ -21,15 +22,18 @@ use rustix::fs::{Mode, OFlags};
 pub const GSO_MAX_SIZE: u32 = 61_000;
 
 const PATH: &str = "/dev/net/tun";
+/// What every queue is attached as.
+const QUEUE: libc::c_int = libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_VNET_HDR | libc::IFF_MULTI_QUEUE;
 
-/// One queue; the device loses it when this is dropped, and stays.
+/// One queue; the device loses it when this is dropped. A persistent device stays then, another one goes with its last
+/// queue.
 #[derive(Debug)]
 pub struct Tun {
     queue: OwnedFd,
     udp_segments: bool,
     /// An abstract socket exists once per network namespace and vanishes with its process. It says that the device is
-    /// taken, which a multi-queue device itself does not.
-    _claim: UnixListener,
+    /// taken, which a persistent multi-queue device itself does not.
+    _claim: Option<UnixListener>,
 }
 
 impl Tun {
@@ -39,8 +43,22 @@ impl Tun {
     /// The device is in use, is another kind of device, or the privileges are missing.
     pub fn open(name: &DeviceName) -> anyhow::Result<Tun> {
         let claim = claim(name)?;
-        let queue = attach(name)?;
+        let queue = attach(name, QUEUE)?;
         set(&queue, libc::TUNSETPERSIST, 1).with_context(|| format!("{}: make the device persistent", name.0))?;
+        Tun::new(name, queue, Some(claim))
+    }
+
+    /// Makes a device that goes with its last queue, in this thread's network namespace.
+    ///
+    /// # Errors
+    /// A device of that name exists, or the privileges are missing.
+    pub fn create(name: &DeviceName, queues: NonZeroUsize) -> anyhow::Result<Vec<Tun>> {
+        let first = Tun::new(name, attach(name, QUEUE | libc::IFF_TUN_EXCL)?, None)?;
+        let others = (1..queues.get()).map(|_| Tun::new(name, attach(name, QUEUE)?, None));
+        std::iter::once(Ok(first)).chain(others).collect()
+    }
+
+    fn new(name: &DeviceName, queue: OwnedFd, claim: Option<UnixListener>) -> anyhow::Result<Tun> {
         set_vnet_header(&queue).with_context(|| format!("{}: set the packet header", name.0))?;
         let udp_segments = set_offloads(&queue).with_context(|| format!("{}: set TUN offloads", name.0))?;
         Ok(Tun { queue, udp_segments, _claim: claim })
@@ -80,10 +98,9 @@ fn claim(name: &DeviceName) -> anyhow::Result<UnixListener> {
     }
 }
 
-fn attach(name: &DeviceName) -> anyhow::Result<OwnedFd> {
+fn attach(name: &DeviceName, flags: libc::c_int) -> anyhow::Result<OwnedFd> {
     let queue = rustix::fs::open(PATH, OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())
         .with_context(|| format!("open {PATH}: is the module tun loaded, and are we root?"))?;
-    let flags = libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_VNET_HDR | libc::IFF_MULTI_QUEUE;
     let mut request = interface_request(name, flags as libc::c_short)?;
     // SAFETY: TUNSETIFF reads and writes one `ifreq`, which lives on this stack frame.
     let result = unsafe { libc::ioctl(queue.as_raw_fd(), libc::TUNSETIFF, &raw mut request) };
@@ -92,7 +109,7 @@ fn attach(name: &DeviceName) -> anyhow::Result<OwnedFd> {
     }
     let error = io::Error::last_os_error();
     let next = match error.raw_os_error() {
-        Some(libc::EBUSY) => "another process holds it: stop that process",
+        Some(libc::EBUSY) => "it exists already: stop the process that holds it, or delete it",
         Some(libc::EINVAL) => "a device of that name exists that is not ours: rename or delete it",
         Some(libc::EPERM) => "CAP_NET_ADMIN is needed: run as root",
         _ => "see the kernel log",
@@ -100,7 +117,7 @@ fn attach(name: &DeviceName) -> anyhow::Result<OwnedFd> {
     Err(error).with_context(|| format!("{}: open the TUN device ({next})", name.0))
 }
 
-fn interface_request(name: &DeviceName, flags: libc::c_short) -> anyhow::Result<libc::ifreq> {
+pub(super) fn interface_request(name: &DeviceName, flags: libc::c_short) -> anyhow::Result<libc::ifreq> {
     let bytes = name.0.as_bytes();
     if bytes.is_empty() || bytes.len() >= libc::IFNAMSIZ || bytes.contains(&0) {
         bail!("{:?} is no device name: 1 to 15 bytes", name.0);

@@ -1,0 +1,56 @@
+//! One client at the socket of a device: its requests go to whoever knows the device, one after the other.
+
+use anyhow::{Context as _, Result};
+use mesh_core::uapi::{Outcome, Parser};
+use rustix::net::{AddressFamily, SocketType, netdevice::name_to_index};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::UnixStream,
+    sync::{mpsc, oneshot},
+};
+use zeroize::Zeroizing;
+
+/// Read at once.
+const CHUNK: usize = 16 << 10;
+
+/// Bytes of a reply; keys are in them.
+pub(super) type Reply = Zeroizing<Vec<u8>>;
+
+/// A request and where its reply goes.
+#[derive(Debug)]
+pub(super) struct Question {
+    pub(super) asked: Outcome,
+    pub(super) reply: oneshot::Sender<Reply>,
+}
+
+/// Until the client hangs up, or says something after which nothing makes sense.
+pub(super) async fn hold(mut client: UnixStream, questions: mpsc::Sender<Question>) -> Result<()> {
+    let mut parser = Parser::new(zone);
+    let mut chunk = Zeroizing::new(vec![0; CHUNK]);
+    loop {
+        let read = client.read(&mut chunk).await.context("read a request")?;
+        if read == 0 {
+            return Ok(());
+        }
+        let mut rest = &chunk[..read];
+        while !rest.is_empty() {
+            let outcome;
+            (rest, outcome) = parser.read(rest);
+            let Some(asked) = outcome else { continue };
+            let is_lost = matches!(asked, Outcome::Lost(_));
+            let (reply, answer) = oneshot::channel();
+            questions.send(Question { asked, reply }).await.context("the device is gone")?;
+            let answer = answer.await.context("the device is gone")?;
+            client.write_all(&answer).await.context("send a reply")?;
+            if is_lost {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// The index of a link's name in this network namespace, where the sockets are.
+fn zone(name: &str) -> Option<u32> {
+    let socket = rustix::net::socket(AddressFamily::INET6, SocketType::DGRAM, None).ok()?;
+    name_to_index(socket, name).ok()
+}

@@ -1,0 +1,61 @@
+//! What others do to the device: rename it, move it to another network namespace, give it another MTU, delete it.
+
+use anyhow::Result;
+use mesh_core::plan::DeviceName;
+
+use crate::kernel::{
+    link_watch::LinkWatch,
+    tun::Tun,
+    tun_device::{NetworkNamespace, TunDevice},
+};
+
+/// Looks in a row before the next change is awaited: name and place may change between two questions.
+const LOOKS: usize = 8;
+
+/// The device wherever it is. Our sockets stay in the namespace of this process.
+#[derive(Debug)]
+pub(super) struct Follow {
+    tun: TunDevice,
+    namespace: NetworkNamespace,
+    watch: LinkWatch,
+}
+
+/// The device at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Seen {
+    There { name: DeviceName, mtu: u16 },
+    Deleted,
+}
+
+impl Follow {
+    /// Follows a device that is in this thread's namespace.
+    pub(super) fn start(tun: &Tun) -> Result<Follow> {
+        let namespace = NetworkNamespace::current()?;
+        let watch = LinkWatch::open(&namespace)?;
+        Ok(Follow { tun: TunDevice::of(tun)?, namespace, watch })
+    }
+
+    /// Returns when [`Follow::look`] may see something else.
+    pub(super) async fn changed(&mut self) -> Result<()> {
+        self.watch.changed().await
+    }
+
+    /// `None`: it changes faster than one can look; there will be another change to look at.
+    pub(super) async fn look(&mut self) -> Result<Option<Seen>> {
+        for _ in 0..LOOKS {
+            let (Some(namespace), Some(name)) = (self.tun.namespace()?, self.tun.name()?) else {
+                return Ok(Some(Seen::Deleted));
+            };
+            if !namespace.is(&self.namespace)? {
+                tracing::info!("{name}: was moved to another network namespace");
+                self.watch = LinkWatch::open(&namespace)?;
+                self.namespace = namespace;
+            }
+            if let Some(mtu) = self.watch.mtu(&name).await? {
+                // A TUN takes at most 65,535.
+                return Ok(Some(Seen::There { name, mtu: u16::try_from(mtu).unwrap_or(u16::MAX) }));
+            }
+        }
+        Ok(None)
+    }
+}

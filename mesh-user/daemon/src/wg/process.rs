@@ -1,0 +1,172 @@
+//! The composition root of `mesh-wg`: one device, its socket, and what ends it. Read this first.
+//!
+//! Packets have threads of their own ([`crate::shard`]); all that happens here is control.
+
+use std::{num::NonZeroUsize, path::Path};
+
+use anyhow::{Context as _, Result};
+use mesh_core::plan::DeviceName;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::mpsc,
+};
+
+use super::{
+    background::Caller,
+    conversation::{self, Question},
+    engine::Engine,
+    follow::{Follow, Seen},
+    place::Place,
+    socket::DIRECTORY,
+};
+use crate::{
+    daemon,
+    kernel::{
+        netlink::Netlink,
+        sysctl,
+        tun::{GSO_MAX_SIZE, Tun},
+    },
+    shard::{Event, Shards},
+};
+
+/// Of a new device: room for WireGuard over IPv6 on Ethernet.
+const MTU: u16 = 1_420;
+/// Requests under way; more clients wait.
+const QUESTIONS: usize = 16;
+
+/// Runs the device until it is deleted or the process is told to end.
+pub(super) fn run(device: DeviceName, shards: Option<NonZeroUsize>, caller: Caller) -> Result<()> {
+    // All work of this runtime is control; packets have threads of their own.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start tokio")?;
+    runtime.block_on(async {
+        let process = Process::start(device, shards).await?;
+        caller.tell_ready()?;
+        process.run().await
+    })
+}
+
+struct Process {
+    engine: Engine,
+    events: mpsc::Receiver<Event>,
+    follow: Follow,
+    /// As last seen.
+    name: DeviceName,
+    mtu: u16,
+    place: Place,
+    questions: (mpsc::Sender<Question>, mpsc::Receiver<Question>),
+}
+
+/// Whether the loop goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    Turn,
+    End,
+}
+
+impl Process {
+    /// The name is taken first, so that a device in use is refused before anything is made.
+    async fn start(device: DeviceName, shards: Option<NonZeroUsize>) -> Result<Process> {
+        let place = Place::take(Path::new(DIRECTORY), &device)?;
+        let (shards, events) = Shards::start(shards.unwrap_or_else(Shards::default_count))?;
+        let tuns = Tun::create(&device, NonZeroUsize::MIN)?;
+        prepare(&device).await?;
+        let follow = Follow::start(&tuns[0])?;
+        let engine = Engine::start(device.clone(), MTU, tuns, shards)?;
+        tracing::info!("{device}: mesh-wg {} is ready", env!("CARGO_PKG_VERSION"));
+        Ok(Process {
+            engine,
+            events: daemon::forward(events),
+            follow,
+            name: device,
+            mtu: MTU,
+            place,
+            questions: mpsc::channel(QUESTIONS),
+        })
+    }
+
+    async fn run(mut self) -> Result<()> {
+        let mut terminate = signal(SignalKind::terminate()).context("cannot hear SIGTERM")?;
+        let mut interrupt = signal(SignalKind::interrupt()).context("cannot hear SIGINT")?;
+        // What happened before the watch was there.
+        let mut next = self.look().await?;
+        while next == Next::Turn {
+            next = tokio::select! {
+                client = self.place.accept() => {
+                    let client = conversation::hold(client, self.questions.0.clone());
+                    tokio::spawn(async {
+                        if let Err(error) = client.await {
+                            tracing::debug!("a client of the socket was lost: {error:#}");
+                        }
+                    });
+                    Next::Turn
+                }
+                Some(question) = self.questions.1.recv() => {
+                    // A client that is gone needs no reply.
+                    let _ = question.reply.send(self.engine.answer(question.asked));
+                    Next::Turn
+                }
+                changed = self.follow.changed() => {
+                    changed?;
+                    self.look().await?
+                }
+                event = self.events.recv() => {
+                    self.hear(event.context("the threads that carry packets ended")?).await?
+                }
+                _ = terminate.recv() => Next::End,
+                _ = interrupt.recv() => Next::End,
+            };
+        }
+        tracing::info!("{}: ends", self.name);
+        Ok(())
+    }
+
+    /// Follows what was done to the device.
+    async fn look(&mut self) -> Result<Next> {
+        let (name, mtu) = match self.follow.look().await? {
+            Some(Seen::There { name, mtu }) => (name, mtu),
+            Some(Seen::Deleted) => {
+                tracing::info!("{}: was deleted", self.name);
+                return Ok(Next::End);
+            }
+            None => return Ok(Next::Turn),
+        };
+        if mtu != self.mtu {
+            tracing::info!("{name}: its MTU is {mtu}");
+            self.engine.set_mtu(mtu)?;
+            self.mtu = mtu;
+        }
+        if name != self.name {
+            tracing::info!("{}: is called {name} now", self.name);
+            self.place.rename(&name);
+            self.name = name;
+        }
+        Ok(Next::Turn)
+    }
+
+    async fn hear(&mut self, event: Event) -> Result<Next> {
+        match event {
+            // The shard saw it before the kernel told.
+            Event::TunLost(_) => {
+                tracing::info!("{}: was deleted", self.name);
+                Ok(Next::End)
+            }
+            Event::SocketLost(_) => {
+                if let Err(error) = self.engine.renew_sockets() {
+                    tracing::error!("{}: has no sockets: {error:#}", self.name);
+                }
+                Ok(Next::Turn)
+            }
+            Event::SessionChanged(..) => Ok(Next::Turn),
+        }
+    }
+}
+
+/// As the kernel's own WireGuard devices are when they are new.
+async fn prepare(device: &DeviceName) -> Result<()> {
+    let netlink = Netlink::open()?;
+    let links = netlink.links().await?;
+    let index = links.get(device).with_context(|| format!("{device}: was deleted at once"))?.index;
+    netlink.set_mtu(index, MTU.into()).await?;
+    netlink.set_gso_max_size(index, GSO_MAX_SIZE).await?;
+    sysctl::without_link_local(device)
+}
