@@ -2,6 +2,7 @@
 //!
 //! `cargo xtask bench` builds everything and starts this; see [`report`] for what each bench prints, writes and holds.
 
+mod aead;
 mod budget;
 mod budgets;
 mod kernel;
@@ -34,6 +35,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Bench {
+    /// Sealing and opening data messages, alone and in batches, beside ring
+    Aead(aead::Arguments),
     /// What each BPF program costs: instructions, the verifier's walk, time per packet, memory
     Budget(budget::Arguments),
     /// A forwarded and remapped packet beside nftables, and TCP through a remapped veth
@@ -46,6 +49,7 @@ impl Bench {
     /// Its section of bench/budgets.toml.
     fn name(&self) -> &'static str {
         match self {
+            Bench::Aead(_) => "aead",
             Bench::Budget(_) => "budget",
             Bench::Remap(_) => "remap",
             Bench::Tunnel(_) => "tunnel",
@@ -55,6 +59,7 @@ impl Bench {
     /// What holds must hold of as many measurements as are promised.
     fn refuse_fewer(&self) -> Result<()> {
         let measurements = match self {
+            Bench::Aead(asked) => vec![("--rounds", asked.rounds, aead::ROUNDS)],
             Bench::Budget(asked) => vec![("--runs", asked.runs, budget::RUNS)],
             Bench::Remap(asked) => {
                 vec![("--runs", asked.runs, remap::RUNS), ("--pairs", asked.pairs, remap::PAIRS)]
@@ -75,6 +80,7 @@ fn main() -> Result<ExitCode> {
     }
     let mut report = Report::begin(arguments.bench.name())?;
     match arguments.bench {
+        Bench::Aead(arguments) => aead::run(&arguments, &mut report)?,
         Bench::Budget(arguments) => budget::run(&arguments, &mut report)?,
         Bench::Remap(arguments) => remap::run(&arguments, &mut report)?,
         Bench::Tunnel(arguments) => tunnel::run(&arguments, &mut report)?,
@@ -93,10 +99,12 @@ mod tests {
 
     #[test]
     fn fewer_measurements_than_promised_show_nothing() {
-        for enough in ["_ budget", "_ budget --runs 16", "_ remap", "_ tunnel --pairs 5"] {
+        for enough in ["_ aead", "_ budget", "_ budget --runs 16", "_ remap", "_ tunnel --pairs 5"] {
             assert!(!refused(enough), "{enough}");
         }
-        for fewer in ["_ budget --runs 14", "_ remap --pairs 8", "_ remap --runs 1", "_ tunnel --pairs 4"] {
+        for fewer in
+            ["_ aead --rounds 99", "_ budget --runs 14", "_ remap --pairs 8", "_ remap --runs 1", "_ tunnel --pairs 4"]
+        {
             assert!(refused(fewer), "{fewer}");
         }
     }

@@ -29,11 +29,10 @@ pub(super) struct Eight {
 }
 
 impl Eight {
-    #[inline]
-    #[target_feature(enable = "avx512f")]
-    pub(super) fn zero() -> Self {
-        let zero = [_mm512_setzero_si512(); 3];
-        Self { keys: OneTimeKeys::zero(), factors: [Factor::zero(); LANES], sums: [zero; LANES] }
+    /// What is overwritten before it counts, or counts as nothing.
+    pub(super) fn zero<const EIGHTS: usize>() -> [Self; EIGHTS] {
+        // SAFETY: it is made of vectors, for which zero bytes are a valid value.
+        unsafe { std::mem::zeroed() }
     }
 }
 

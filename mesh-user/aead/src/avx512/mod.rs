@@ -64,7 +64,8 @@ pub(crate) fn seal(key: &[u8; KEY_LEN], buffer: &mut [u8], pieces: &[Piece]) {
 pub(crate) fn open(key: &[u8; KEY_LEN], buffer: &mut [u8], pieces: &[Piece], verdicts: &mut [bool]) {
     let tags = both(key, buffer, pieces, Text::Cipher);
     for ((piece, tag), verdict) in pieces.iter().zip(tags).zip(verdicts) {
-        *verdict = buffer[piece.tag()].ct_eq(&tag).into();
+        let sent = buffer[piece.tag()].try_into().expect("a tag has 16 bytes");
+        *verdict = u128::from_ne_bytes(sent).ct_eq(&u128::from_ne_bytes(tag)).into();
         if !*verdict {
             buffer[piece.text()].fill(0);
         }
@@ -91,7 +92,7 @@ fn crypt<const EIGHTS: usize>(
     pieces: &[Piece],
     text: Text,
 ) -> [[u8; TAG_LEN]; PIECES] {
-    let mut eights = [Eight::zero(); EIGHTS];
+    let mut eights = Eight::zero::<EIGHTS>();
     let mut stream = [_mm512_setzero_si512(); chacha::BLOCKS];
     let mut queue = Queue::new(pieces);
     let mut group = Group::empty();

@@ -76,14 +76,7 @@ pub(super) fn add(sum: Limbs, blocks: Blocks) -> Limbs {
 impl Factor {
     #[inline]
     #[target_feature(enable = "avx512f")]
-    pub(super) fn zero() -> Self {
-        let zero = _mm512_setzero_si512();
-        Self { r: [zero; 3], r1_20: zero, r2_20: zero }
-    }
-
-    #[inline]
-    #[target_feature(enable = "avx512f")]
-    fn new(r: Limbs) -> Self {
+    pub(super) fn new(r: Limbs) -> Self {
         let times_20 = |limb| _mm512_add_epi64(_mm512_slli_epi64::<4>(limb), _mm512_slli_epi64::<2>(limb));
         Self { r, r1_20: times_20(r[1]), r2_20: times_20(r[2]) }
     }
@@ -142,13 +135,6 @@ pub(super) struct OneTimeKeys {
 }
 
 impl OneTimeKeys {
-    #[inline]
-    #[target_feature(enable = "avx512f")]
-    pub(super) fn zero() -> Self {
-        let zero = _mm512_setzero_si512();
-        Self { r: [zero; 3], s: [zero; 2] }
-    }
-
     /// From the first 32 bytes of a block of each message.
     #[inline]
     #[target_feature(enable = "avx512f")]

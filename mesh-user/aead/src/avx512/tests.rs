@@ -49,7 +49,7 @@ fn mac(key: &[u8; 32], blocks: &[u8], ending: [u64; 2]) -> [u8; 16] {
     // In a lane that is not the first, and others beside it.
     let lanes = [zero, _mm512_set1_epi64(-1), zero, bytes::load(&block), zero, zero, zero, _mm512_set1_epi64(77)];
     let keys = OneTimeKeys::new(&lanes);
-    let mut factors = [Factor::zero(); 8];
+    let mut factors = [Factor::new([zero; 3]); 8];
     keys.factors(&mut factors);
 
     let total = blocks.len() + 16;
