@@ -1,6 +1,6 @@
 //! How do the WireGuards written in Rust get here that tests talk to and benches are compared with?
 //!
-//! Compiled from crates.io at pinned versions: a comparison names what it compared with, and must be repeatable.
+//! Compiled from the registry at pinned versions: a comparison names what it compared with, and must be repeatable.
 
 use std::{env, fs, process::Command};
 
