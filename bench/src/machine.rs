@@ -35,6 +35,13 @@ impl Machine {
     }
 }
 
+impl Machine {
+    /// In one line, with the commit.
+    pub(crate) fn name(&self) -> String {
+        format!("{} x {}, kernel {}, commit {}", self.cores, self.processor, self.kernel, self.commit)
+    }
+}
+
 impl fmt::Display for Machine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "processor  {} x {} ({})", self.cores, self.processor, self.instruction_sets.join(" "))?;

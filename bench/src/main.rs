@@ -18,7 +18,7 @@ use std::{path::PathBuf, process::ExitCode};
 use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand};
 
-use report::Report;
+use report::{Files, Report};
 
 #[derive(Debug, Parser)]
 #[command(bin_name = "cargo xtask bench", max_term_width = 100)]
@@ -31,6 +31,9 @@ struct Arguments {
     /// Writes the figures and the machine's facts to this file
     #[arg(long, global = true, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Draws what was compared into this file
+    #[arg(long, global = true, value_name = "FILE")]
+    svg: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -78,6 +81,7 @@ fn main() -> Result<ExitCode> {
     if arguments.check {
         arguments.bench.refuse_fewer()?;
     }
+    let files = Files { json: arguments.json, svg: arguments.svg };
     let mut report = Report::begin(arguments.bench.name())?;
     match arguments.bench {
         Bench::Aead(arguments) => aead::run(&arguments, &mut report)?,
@@ -85,7 +89,7 @@ fn main() -> Result<ExitCode> {
         Bench::Remap(arguments) => remap::run(&arguments, &mut report)?,
         Bench::Tunnel(arguments) => tunnel::run(&arguments, &mut report)?,
     }
-    report.finish(arguments.check, arguments.json.as_deref())
+    report.finish(arguments.check, &files)
 }
 
 #[cfg(test)]

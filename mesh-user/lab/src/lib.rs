@@ -17,6 +17,7 @@ pub mod snapshot;
 pub mod sniff;
 pub mod status;
 pub mod traffic;
+pub mod wireguard;
 
 pub use lab::Lab;
 pub use namespace::Namespace;

@@ -1,0 +1,144 @@
+//! A WireGuard device of any program that wg(8) configures: all are started and driven by the same steps, so that what
+//! differs is the program.
+
+mod program;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+
+use crate::{
+    Lab, Namespace,
+    process::{self, Daemon},
+};
+pub use program::{Installed, Program};
+
+/// The sockets that wg(8) talks to: one directory for all namespaces, so names of devices are never used twice.
+const SOCKETS: &str = "/var/run/wireguard";
+/// Ten thousand peers at once take some programs a while.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A running device; the program is asked to end when this is dropped.
+#[derive(Debug)]
+pub struct Wireguard {
+    program: Program,
+    daemon: Daemon,
+    namespace: Namespace,
+    device: String,
+    directory: PathBuf,
+    keys: Keys,
+}
+
+/// As wg(8) writes them.
+#[derive(Clone, Debug)]
+pub struct Keys {
+    pub private: String,
+    pub public: String,
+}
+
+impl Keys {
+    pub fn make() -> Result<Keys> {
+        let private = process::output(Command::new("wg").arg("genkey"), Duration::from_secs(5))?;
+        let mut derive = Command::new("sh");
+        derive.args(["-c", "echo \"$0\" | wg pubkey", private.trim()]);
+        let public = process::output(&mut derive, Duration::from_secs(5))?;
+        Ok(Keys { private: private.trim().to_owned(), public: public.trim().to_owned() })
+    }
+}
+
+impl Wireguard {
+    /// A device with a key of its own and without peers, not up yet.
+    pub fn start(lab: &Lab, installed: &Installed, program: Program, namespace: &Namespace) -> Result<Wireguard> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let device = format!("wg{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let command = installed.start(program, namespace, &device);
+        let log = lab.directory().join(format!("{device}.log"));
+        let daemon = Daemon::start(program.name(), command, &log)?;
+        let directory = lab.directory().to_owned();
+        let namespace = namespace.clone();
+        let mut started = Wireguard { program, daemon, namespace, device, directory, keys: Keys::make()? };
+        started.daemon.wait_for_socket(&started.socket(), Duration::from_secs(10))?;
+        let key = started.file("key", &started.keys.private)?;
+        started.set(&["private-key", &key])?;
+        Ok(started)
+    }
+
+    pub fn program(&self) -> Program {
+        self.program
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.daemon.pid()
+    }
+
+    pub fn namespace(&self) -> &Namespace {
+        &self.namespace
+    }
+
+    pub fn device(&self) -> &str {
+        &self.device
+    }
+
+    pub fn public_key(&self) -> &str {
+        &self.keys.public
+    }
+
+    /// `wg set DEVICE ARGUMENTS`.
+    pub fn set(&self, arguments: &[&str]) -> Result<()> {
+        self.wg("set", arguments).map(drop)
+    }
+
+    /// `wg show DEVICE WHAT`.
+    pub fn show(&self, what: &str) -> Result<String> {
+        self.wg("show", &[what])
+    }
+
+    /// `wg addconf DEVICE` with this text, of any length.
+    pub fn add_configuration(&self, text: &str) -> Result<()> {
+        let file = self.file("conf", text)?;
+        self.wg("addconf", &[&file]).map(drop)
+    }
+
+    /// Gives the device an address such as `10.0.0.1/24`, and brings it up.
+    pub fn up(&self, address: &str, mtu: u16) -> Result<()> {
+        self.namespace.ip(&["address", "add", address, "dev", &self.device])?;
+        self.namespace.ip(&["link", "set", "dev", &self.device, "mtu", &mtu.to_string(), "up"])?;
+        Ok(())
+    }
+
+    /// The last lines that the program wrote.
+    pub fn tail(&self) -> String {
+        self.daemon.tail(30)
+    }
+
+    /// A file of this device for wg(8), which takes keys from files alone. Returns its path.
+    pub fn file(&self, name: &str, text: &str) -> Result<String> {
+        let path = self.directory.join(format!("{}.{name}", self.device));
+        fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
+        Ok(path.display().to_string())
+    }
+
+    fn wg(&self, verb: &str, arguments: &[&str]) -> Result<String> {
+        let mut command = self.namespace.command("wg");
+        command.args([verb, &self.device]).args(arguments);
+        process::output(&mut command, PATIENCE).with_context(|| format!("{}\n{}", self.program.name(), self.tail()))
+    }
+
+    fn socket(&self) -> PathBuf {
+        Path::new(SOCKETS).join(format!("{}.sock", self.device))
+    }
+}
+
+impl Drop for Wireguard {
+    fn drop(&mut self) {
+        // Who does not end is killed next, and its socket is in a directory that outlives the lab.
+        let _ = self.daemon.terminate();
+        let _ = fs::remove_file(self.socket());
+    }
+}
