@@ -1,74 +1,118 @@
-//! What does an encrypted tunnel carry, and what does it cost, beside wireguard-go in the same place?
+//! What does an encrypted tunnel carry, and what does it cost, beside every other WireGuard in user space?
 //!
-//! Two clusters with the real `meshd` on their gateways; wireguard-go runs on the same two gateways over the same cable.
-//! Pairs of measurements are interleaved, since the machine is never the same for long. One TCP stream goes from gateway to
-//! gateway, so that nothing but the tunnel differs.
+//! All programs are started alike and configured by the same script, between the same two namespaces, in rounds: the machine
+//! is never the same for long, so what counts is the ratio of figures that were taken one after the other.
 
-mod ends;
+mod batch;
+mod blast;
+mod connection;
+mod cost;
+mod echo;
+mod quiet;
+mod rounds;
+mod samples;
 mod stream;
 
-use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
-use mesh_lab::{Lab, node::Programs};
-
-use crate::{
-    report::{Report, Rival},
-    statistics,
+use mesh_lab::{
+    Lab,
+    node::Programs,
+    wireguard::{Installed, Program},
 };
-use ends::{Rivals, WireguardGo};
-use stream::Measured;
+
+use crate::report::Report;
+use blast::Sending;
+use connection::Clusters;
+use quiet::Patience;
+use rounds::{JUMBO, Load, Rounds, USUAL};
+use samples::Samples;
 
 /// So many pairs are promised.
 pub(crate) const PAIRS: usize = 5;
+/// Longest that a run waits for a quiet machine, all waits together.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// How many pairs of measurements; the median of their ratios counts
+    /// How many rounds, each of which measures every program; the median of their ratios counts
     #[arg(long, default_value_t = PAIRS)]
     pub(crate) pairs: usize,
-    /// How long each stream runs
-    #[arg(long, default_value_t = 4)]
+    /// How long each stream runs; other loads take a third of it
+    #[arg(long, default_value_t = 3)]
     seconds: u32,
+    /// Only these parts
+    #[arg(long, value_enum, value_name = "PART")]
+    only: Vec<Part>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// One and four TCP streams
+    Tcp,
+    /// Packets of 64, 512 and 1400 bytes
+    Udp,
+    /// Round trips of 64 bytes
+    Ping,
+    /// One TCP stream at MTU 8920
+    Jumbo,
+}
+
+impl Arguments {
+    fn wants(&self, part: Part) -> bool {
+        self.only.is_empty() || self.only.contains(&part)
+    }
+
+    /// What is measured over the usual cable.
+    fn loads(&self) -> Vec<Load> {
+        let mut loads = Vec::new();
+        if self.wants(Part::Tcp) {
+            loads.extend([Load::Streams(1), Load::Streams(4)]);
+        }
+        if self.wants(Part::Udp) {
+            let lengths = [64, 512, 1_400];
+            loads.extend(lengths.map(|length| Load::Packets(length, Sending::OneByOne)));
+            loads.extend(lengths.map(|length| Load::Packets(length, Sending::Segmented)));
+        }
+        if self.wants(Part::Ping) {
+            loads.push(Load::RoundTrips);
+        }
+        loads
+    }
 }
 
 pub(crate) fn run(arguments: &Arguments, report: &mut Report) -> Result<()> {
     let program = std::env::current_exe().context("where this program is")?;
     let programs = Programs::in_directory(program.parent().context("this program is in no directory")?)?;
-    let tools = PathBuf::from(std::env::var_os("MESH_TOOLS").context("MESH_TOOLS is not set; run: cargo xtask bench")?);
+    let installed = Installed::beside(&programs.meshd)?;
+    if !arguments.only.is_empty() {
+        report.is_partial();
+    }
+    for rival in Program::RIVALS {
+        println!("{} {}", rival.name(), installed.version(rival)?);
+    }
 
     let lab = Lab::new()?;
-    let rivals = Rivals::lay_out(&lab, &programs)?;
-    let mut pairs = Vec::new();
-    for number in 1..=arguments.pairs {
-        let theirs = {
-            let rival = WireguardGo::start(&rivals, &lab, &tools.join("bin/wireguard-go"))?;
-            stream::measure(&rival.ends(&rivals), arguments.seconds)?
-        };
-        let ours = stream::measure(&rivals.ours()?, arguments.seconds)?;
-        println!("pair {number}: meshd {ours}, wireguard-go {theirs}");
-        pairs.push((ours, theirs));
-    }
-    summarize(&pairs, report);
-    Ok(())
-}
-
-fn summarize(pairs: &[(Measured, Measured)], report: &mut Report) {
-    let median = |of: fn(&Measured) -> f64| {
-        let ours: Vec<_> = pairs.iter().map(|(ours, _)| of(ours)).collect();
-        let theirs: Vec<_> = pairs.iter().map(|(_, theirs)| of(theirs)).collect();
-        (statistics::median(&ours), vec![Rival::new("wireguard-go", statistics::median(&theirs))])
+    let clusters = Clusters::lay_out(&lab, &programs)?;
+    let whole = clusters.connection()?;
+    let rounds = Rounds {
+        lab: &lab,
+        installed: &installed,
+        programs: &Program::RIVALS,
+        also: Some(&whole),
+        patience: &Patience::new(PATIENCE),
+        rounds: arguments.pairs,
+        seconds: arguments.seconds,
     };
-    let ratios =
-        |of: fn(&Measured) -> f64| pairs.iter().map(|(ours, theirs)| of(ours) / of(theirs)).collect::<Vec<_>>();
-    let (ours, theirs) = median(Measured::gigabits_per_second);
-    report.versus("one tcp stream", "Gbit/s", ours, theirs);
-    let speeds = ratios(Measured::gigabits_per_second);
-    report.figure("one tcp stream, median of the pairs' ratios", "ratio", statistics::median(&speeds));
-    report.figure("one tcp stream, worst pair", "ratio", statistics::minimum(&speeds));
-    let (ours, theirs) = median(Measured::cpu_seconds_per_gigabyte);
-    report.versus("one tcp stream, cpu of both daemons", "s/GB", ours, theirs);
-    let costs = ratios(Measured::cpu_seconds_per_gigabyte);
-    report.figure("one tcp stream, cpu, median of the pairs' ratios", "ratio", statistics::median(&costs));
-    report.figure("one tcp stream, cpu, worst pair", "ratio", statistics::maximum(&costs));
+    let mut samples = Samples::default();
+    let loads = arguments.loads();
+    if !loads.is_empty() {
+        rounds.run(USUAL, &loads, &mut samples)?;
+    }
+    if arguments.wants(Part::Jumbo) {
+        rounds.run(JUMBO, &[Load::Streams(1)], &mut samples)?;
+    }
+    samples.report("meshd", report);
+    Ok(())
 }

@@ -53,7 +53,7 @@ impl Keys {
 }
 
 impl Wireguard {
-    /// A device with a key of its own and without peers, not up yet.
+    /// A device without peers, not up yet. Its key is made, and set by [`Wireguard::configure`].
     pub fn start(lab: &Lab, installed: &Installed, program: Program, namespace: &Namespace) -> Result<Wireguard> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let device = format!("wg{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
@@ -64,8 +64,6 @@ impl Wireguard {
         let namespace = namespace.clone();
         let mut started = Wireguard { program, daemon, namespace, device, directory, keys: Keys::make()? };
         started.daemon.wait_for_socket(&started.socket(), Duration::from_secs(10))?;
-        let key = started.file("key", &started.keys.private)?;
-        started.set(&["private-key", &key])?;
         Ok(started)
     }
 
@@ -87,6 +85,13 @@ impl Wireguard {
 
     pub fn public_key(&self) -> &str {
         &self.keys.public
+    }
+
+    /// `wg set DEVICE private-key OURS ARGUMENTS`: all that a device needs to begin, in one request. gotatun 0.10.2 starts anew
+    /// when the key or the port is set, and ends when it is asked for that while it does so.
+    pub fn configure(&self, arguments: &[&str]) -> Result<()> {
+        let key = self.file("key", &self.keys.private)?;
+        self.set(&[&["private-key", &key], arguments].concat())
     }
 
     /// `wg set DEVICE ARGUMENTS`.
