@@ -65,16 +65,32 @@ impl Comparison {
         rivals.filter_map(move |(rival, ratio)| Some((ours?, rival, *ratio)))
     }
 
-    /// One line: name, unit, then a cell per program.
-    pub(super) fn cells(&self) -> Vec<String> {
+    /// One line: name, unit, then a cell for each of these programs.
+    fn cells(&self, programs: &[&str]) -> Vec<String> {
+        let cell = |name: &&str| {
+            if let Some((_, rival, ratio)) = self.against().find(|(_, rival, _)| rival.name == **name) {
+                return format!("{} x {}", rival.spread.cell(), short(ratio.median));
+            }
+            let ours = self.programs.iter().find(|program| program.name == **name);
+            ours.map(|ours| ours.spread.cell()).unwrap_or_default()
+        };
         let mut cells = vec![self.name.clone(), self.unit.to_owned()];
-        cells.extend(self.programs.first().map(|ours| format!("{} {}", ours.name, ours.spread.cell())));
-        cells.extend(
-            self.against()
-                .map(|(_, rival, ratio)| format!("{} {}: x {}", rival.name, rival.spread.cell(), ratio.cell())),
-        );
+        cells.extend(programs.iter().map(cell));
         cells
     }
+}
+
+/// A line of cells for each comparison, below one with the names of the programs.
+pub(super) fn table(comparisons: &[Comparison]) -> Vec<Vec<String>> {
+    let mut names: Vec<&str> = Vec::new();
+    for program in comparisons.iter().flat_map(|comparison| &comparison.programs) {
+        if !names.contains(&program.name.as_str()) {
+            names.push(&program.name);
+        }
+    }
+    let mut head = vec!["figure".to_owned(), "unit".to_owned()];
+    head.extend(names.iter().map(|name| (*name).to_owned()));
+    [head].into_iter().chain(comparisons.iter().map(|comparison| comparison.cells(&names))).collect()
 }
 
 /// Ours divided by theirs, round by round: the machine is another one every minute.
@@ -94,6 +110,7 @@ mod tests {
         let comparison = Comparison::new("speed".into(), "Gbit/s", vec![ours, theirs]);
         let expected = Spread { minimum: 2.0, median: 3.0, maximum: 4.0 };
         assert_eq!(comparison.against().map(|(.., ratio)| ratio).collect::<Vec<_>>(), [expected]);
-        assert_eq!(comparison.cells(), ["speed", "Gbit/s", "ours 6 (2-8)", "theirs 2 (1-2): x 3 (2-4)"]);
+        let table = table(&[comparison]);
+        assert_eq!(table, [["figure", "unit", "ours", "theirs"], ["speed", "Gbit/s", "6 (2-8)", "2 (1-2) x 3"]]);
     }
 }

@@ -115,8 +115,8 @@ impl Report {
     /// no figure answered.
     pub(crate) fn finish(self, check: bool, files: &Files) -> Result<ExitCode> {
         if !self.comparisons.is_empty() {
-            println!("median (minimum-maximum) of each program: x ratio of ours to it, round by round");
-            println!("{}", columns(&self.comparisons.iter().map(Comparison::cells).collect::<Vec<_>>()));
+            println!("median (minimum-maximum), x the median of the rounds' ratios of the first program's to it\n");
+            println!("{}", columns(&comparison::table(&self.comparisons)));
         }
         print!("{}", self.table());
         if let Some(path) = &files.json {

@@ -57,7 +57,7 @@ impl Measured {
 /// Packets of this length, IP header included, for that long.
 pub(super) fn measure(through: &Connection, length: usize, sending: Sending, time: Duration) -> Result<Measured> {
     let payload = length - HEADERS;
-    let server = through.server.enter(|| Ok(UdpSocket::bind((through.to, 0))?)).context("bind the receiver")?;
+    let server = through.server.enter(|| Ok(UdpSocket::bind(("0.0.0.0", 0))?)).context("bind the receiver")?;
     let there = SocketAddr::new(through.to, server.local_addr()?.port());
     let client = through.client.enter(|| {
         let client = UdpSocket::bind(("0.0.0.0", 0))?;

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use anyhow::{Context, Result};
 use mesh_lab::{
     Lab, Namespace,
-    demo::{Network, wireguard_pair},
+    demo::{Network, TUNNEL_MTU, wireguard_pair},
     link::{self, Port},
     node::Programs,
     status::Prefix,
@@ -20,6 +20,7 @@ pub(super) struct Connection {
     pub(super) server: Namespace,
     /// The server's address inside the tunnel.
     pub(super) to: IpAddr,
+    pub(super) mtu: u16,
     /// The daemons of both ends.
     pub(super) daemons: [u32; 2],
 }
@@ -50,6 +51,7 @@ impl Cable {
 pub(super) struct Pair {
     pub(super) ends: [Wireguard; 2],
     to: Ipv4Addr,
+    mtu: u16,
 }
 
 impl Pair {
@@ -72,7 +74,7 @@ impl Pair {
             end.configure(&[&["listen-port", &port(at)], &peer[..]].concat())?;
             end.up(&format!("10.99.{number}.{}/24", at + 1), mtu)?;
         }
-        Ok(Pair { ends, to: Ipv4Addr::new(10, 99, number, 2) })
+        Ok(Pair { ends, to: Ipv4Addr::new(10, 99, number, 2), mtu })
     }
 
     /// The connection, once packets get through.
@@ -86,6 +88,7 @@ impl Pair {
             client: client.namespace().clone(),
             server: server.namespace().clone(),
             to: self.to.into(),
+            mtu: self.mtu,
             daemons: [client.pid(), server.pid()],
         })
     }
@@ -117,6 +120,7 @@ impl Clusters {
             node.pid().with_context(|| format!("meshd of {} does not run", node.host()))
         };
         let (daemons, server) = ([pid(0)?, pid(1)?], server.gateway().clone());
-        Ok(Connection { name: "meshd", client: client.gateway().clone(), server, to, daemons })
+        let client = client.gateway().clone();
+        Ok(Connection { name: "meshd", client, server, to, mtu: TUNNEL_MTU, daemons })
     }
 }

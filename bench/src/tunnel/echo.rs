@@ -1,7 +1,7 @@
 //! Round trips of small datagrams, one at a time: how long does a tunnel make one wait?
 
 use std::{
-    net::{SocketAddr, UdpSocket},
+    net::{Ipv4Addr, SocketAddr, UdpSocket},
     time::{Duration, Instant},
 };
 
@@ -28,7 +28,7 @@ impl Trips {
 
 /// One datagram after the other for that long.
 pub(super) fn measure(through: &Connection, time: Duration) -> Result<Trips> {
-    let server = through.server.enter(|| Ok(UdpSocket::bind((through.to, 0))?)).context("bind the echo server")?;
+    let server = through.server.enter(|| Ok(UdpSocket::bind(("0.0.0.0", 0))?)).context("bind the echo server")?;
     let there = SocketAddr::new(through.to, server.local_addr()?.port());
     let client = through.client.enter(|| {
         let client = UdpSocket::bind(("0.0.0.0", 0))?;
@@ -40,7 +40,8 @@ pub(super) fn measure(through: &Connection, time: Duration) -> Result<Trips> {
         scope.spawn(|| echo(&server));
         let trips = exchange(&client, time);
         // A datagram without bytes ends the server, wherever it comes from.
-        let ended = through.server.enter(|| Ok(UdpSocket::bind(("0.0.0.0", 0))?.send_to(&[], there)?));
+        let here = (Ipv4Addr::LOCALHOST, there.port());
+        let ended = through.server.enter(|| Ok(UdpSocket::bind(("0.0.0.0", 0))?.send_to(&[], here)?));
         ended.context("end the echo server")?;
         trips.with_context(|| format!("round trips through {}", through.name))
     })

@@ -31,6 +31,8 @@ use samples::Samples;
 
 /// So many pairs are promised.
 pub(crate) const PAIRS: usize = 5;
+/// Ours, and those it is judged by.
+const PROGRAMS: [Program; 4] = [Program::MeshWg, Program::WireguardGo, Program::BoringtunCli, Program::Gotatun];
 /// Longest that a run waits for a quiet machine, all waits together.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -89,7 +91,7 @@ pub(crate) fn run(arguments: &Arguments, report: &mut Report) -> Result<()> {
     if !arguments.only.is_empty() {
         report.is_partial();
     }
-    for rival in Program::RIVALS {
+    for rival in PROGRAMS {
         println!("{} {}", rival.name(), installed.version(rival)?);
     }
 
@@ -99,7 +101,7 @@ pub(crate) fn run(arguments: &Arguments, report: &mut Report) -> Result<()> {
     let rounds = Rounds {
         lab: &lab,
         installed: &installed,
-        programs: &Program::RIVALS,
+        programs: &PROGRAMS,
         also: Some(&whole),
         patience: &Patience::new(PATIENCE),
         rounds: arguments.pairs,
@@ -113,6 +115,6 @@ pub(crate) fn run(arguments: &Arguments, report: &mut Report) -> Result<()> {
     if arguments.wants(Part::Jumbo) {
         rounds.run(JUMBO, &[Load::Streams(1)], &mut samples)?;
     }
-    samples.report("meshd", report);
+    samples.report(Program::MeshWg.name(), report);
     Ok(())
 }

@@ -51,8 +51,7 @@ impl Program {
 
     fn environment(self) -> (&'static str, &'static str) {
         match self {
-            Program::MeshWg => ("RUST_LOG", "warn"),
-            Program::WireguardGo => ("LOG_LEVEL", "error"),
+            Program::MeshWg | Program::WireguardGo => ("LOG_LEVEL", "error"),
             Program::BoringtunCli | Program::Gotatun => ("WG_LOG_LEVEL", "error"),
         }
     }
