@@ -37,9 +37,7 @@ fn load(path: &Path) -> Result<[u8; KEY_LENGTH]> {
 }
 
 fn create(path: &Path) -> Result<[u8; KEY_LENGTH]> {
-    let mut key = [0; KEY_LENGTH];
-    let mut random = fs::File::open("/dev/urandom").context("cannot open /dev/urandom for a new private key")?;
-    random.read_exact(&mut key).context("cannot read /dev/urandom for a new private key")?;
+    let mut key = random().context("cannot make a new private key")?;
     key[0] &= 0xf8; // clamped as `wg genkey` does, RFC 7748 section 5
     key[31] = (key[31] & 0x7f) | 0x40;
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).with_context(|| {
@@ -49,6 +47,14 @@ fn create(path: &Path) -> Result<[u8; KEY_LENGTH]> {
     written.with_context(|| format!("cannot write the private key {}", path.display()))?;
     tracing::info!(path = %path.display(), "made a new private key");
     Ok(key)
+}
+
+/// 32 bytes that nobody can guess.
+pub(crate) fn random() -> Result<[u8; KEY_LENGTH]> {
+    let mut bytes = [0; KEY_LENGTH];
+    let mut random = fs::File::open("/dev/urandom").context("cannot open /dev/urandom")?;
+    random.read_exact(&mut bytes).context("cannot read /dev/urandom")?;
+    Ok(bytes)
 }
 
 fn is_absent(error: &anyhow::Error) -> bool {

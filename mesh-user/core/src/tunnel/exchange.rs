@@ -9,7 +9,7 @@ use std::{
 use mesh_common::{datapath::DropReason, ids::ConnectionId};
 use proptest::{collection::vec, prelude::*};
 
-use super::{Device, DeviceError, MESSAGE_ROOM, Opened, Sealed, StaticSecret};
+use super::{Birth, Device, DeviceError, MESSAGE_ROOM, Opened, Sealed, StaticSecret};
 use crate::plan::{Peer, PublicKey};
 
 const ROOM: usize = 2_048 + MESSAGE_ROOM;
@@ -60,8 +60,9 @@ fn packet(len: usize, content: u8) -> Vec<u8> {
 }
 
 impl Node {
-    fn new(number: u8, address: &str) -> Node {
-        let device = Device::new(secret(number));
+    fn new(now: Instant, number: u8, address: &str) -> Node {
+        let birth = Birth { shard: 0, now, since_epoch: Duration::from_secs(1_700_000_000), seed: [number; 32] };
+        let device = Device::new(Some(secret(number)), &birth);
         Node { device, address: address.parse().unwrap(), received: Vec::new(), refused: Vec::new() }
     }
 
@@ -89,7 +90,7 @@ impl Node {
             answers.push(Datagram { from: self.address, to: datagram.from, bytes: bytes.to_vec() });
         };
         let peer = match opened {
-            Opened::Packet { peer, len } => {
+            Opened::Packet { peer, len } | Opened::Probe { peer, len } => {
                 self.received.push(out[..len].to_vec());
                 peer
             }
@@ -108,7 +109,7 @@ impl Node {
             }
         };
         if self.device.can_flush(peer) {
-            while let Some(len) = self.device.flush(peer, &mut out) {
+            while let Some(len) = self.device.flush(now, peer, &mut out) {
                 answer(&out[..len]);
             }
         }
@@ -119,7 +120,8 @@ impl Node {
     fn tick(&mut self, now: Instant) -> Vec<Datagram> {
         let mut out = vec![0; ROOM];
         let mut sent = Vec::new();
-        self.device.handle_timeout(now);
+        // Timers go off within 17 ms.
+        let now = now + Duration::from_millis(17);
         while let Some(transmit) = self.device.poll_transmit(now, &mut out) {
             let to = self.device.path(transmit.peer).unwrap().to;
             sent.push(Datagram { from: self.address, to, bytes: out[..transmit.len].to_vec() });
@@ -141,8 +143,9 @@ fn settle(now: Instant, nodes: &mut [&mut Node], mut wire: Vec<Datagram>) {
 
 /// Two nodes with a session that `a` began at once, since it knows where `b` is.
 fn pair(now: Instant) -> (Node, Node) {
-    let (mut a, mut b) = (Node::new(1, A), Node::new(2, B));
-    a.device.add_peer(now, key(2), &peer(1, &[B])).unwrap();
+    let (mut a, mut b) = (Node::new(now, 1, A), Node::new(now, 2, B));
+    a.device.add_peer(now, key(2), &peer(1, &[])).unwrap();
+    a.device.set_endpoints(now, &key(2), &[B.parse().unwrap()]).unwrap();
     b.device.add_peer(now, key(1), &peer(7, &[])).unwrap();
     let hello = a.tick(now);
     assert_eq!(hello.len(), 1);
@@ -154,7 +157,8 @@ fn pair(now: Instant) -> (Node, Node) {
 fn packets_pass_both_ways_and_the_session_is_told() {
     let now = Instant::now();
     let (mut a, mut b) = pair(now);
-    assert_eq!((a.device.poll_event(), b.device.poll_event()), (Some(key(2)), None));
+    assert_eq!((a.device.poll_event(), b.device.poll_event()), (Some(key(2)), Some(key(1))));
+    assert_eq!((a.device.poll_event(), b.device.poll_event()), (None, None));
     let sent = a.send(now, 1, &packet(100, 5));
     assert_eq!(sent[0].bytes.len(), 132);
     settle(now, &mut [&mut a, &mut b], sent);
@@ -162,13 +166,13 @@ fn packets_pass_both_ways_and_the_session_is_told() {
     settle(now, &mut [&mut a, &mut b], sent);
     assert_eq!((b.received, a.received), (vec![packet(100, 5)], vec![packet(1_340, 6)]));
     assert_eq!((a.refused, b.refused), (vec![], vec![]));
-    assert!(a.device.handshake_age(a.device.slot(&key(2)).unwrap()).is_some());
+    assert_eq!(a.device.last_handshake(a.device.slot(&key(2)).unwrap()), Some(now));
 }
 
 #[test]
 fn packets_that_come_before_the_session_wait_for_it_in_order() {
     let now = Instant::now();
-    let (mut a, mut b) = (Node::new(1, A), Node::new(2, B));
+    let (mut a, mut b) = (Node::new(now, 1, A), Node::new(now, 2, B));
     a.device.add_peer(now, key(2), &peer(1, &[B])).unwrap();
     b.device.add_peer(now, key(1), &peer(7, &[])).unwrap();
     let mut wire = Vec::new();
@@ -183,7 +187,7 @@ fn packets_that_come_before_the_session_wait_for_it_in_order() {
 #[test]
 fn nobody_knows_where_a_silent_client_is() {
     let now = Instant::now();
-    let mut b = Node::new(2, B);
+    let mut b = Node::new(now, 2, B);
     b.device.add_peer(now, key(1), &peer(7, &[])).unwrap();
     assert!(b.send(now, 7, &packet(60, 1)).is_empty());
     assert_eq!(b.refused, [DropReason::NoSession]);
@@ -227,18 +231,18 @@ fn a_peer_in_the_place_of_another_does_not_get_its_messages() {
 #[test]
 fn initiations_find_their_peer_among_several_and_strangers_find_none() {
     let now = Instant::now();
-    let mut b = Node::new(2, B);
+    let mut b = Node::new(now, 2, B);
     for number in 10..20 {
         b.device.add_peer(now, key(number), &peer(number.into(), &[])).unwrap();
     }
-    let mut known = Node::new(15, "192.0.2.15:15");
+    let mut known = Node::new(now, 15, "192.0.2.15:15");
     known.device.add_peer(now, key(2), &peer(1, &[B])).unwrap();
     let wire = known.send(now, 1, &packet(60, 15));
     settle(now, &mut [&mut known, &mut b], wire);
     assert_eq!(b.received, [packet(60, 15)]);
     assert_eq!(b.device.path(b.device.slot(&key(15)).unwrap()).unwrap().to, known.address);
 
-    let mut stranger = Node::new(99, "192.0.2.99:99");
+    let mut stranger = Node::new(now, 99, "192.0.2.99:99");
     stranger.device.add_peer(now, key(2), &peer(1, &[B])).unwrap();
     let wire = stranger.send(now, 1, &packet(60, 99));
     settle(now, &mut [&mut stranger, &mut b], wire);
@@ -248,13 +252,13 @@ fn initiations_find_their_peer_among_several_and_strangers_find_none() {
 #[test]
 fn a_flood_of_initiations_gets_cookies() {
     let now = Instant::now();
-    let mut b = Node::new(2, B);
+    let mut b = Node::new(now, 2, B);
     b.device.add_peer(now, key(10), &peer(10, &[])).unwrap();
     b.device.add_peer(now, key(11), &peer(11, &[])).unwrap();
-    let mut stranger = Node::new(99, "192.0.2.99:99");
+    let mut stranger = Node::new(now, 99, "192.0.2.99:99");
     stranger.device.add_peer(now, key(2), &peer(1, &[B])).unwrap();
     let initiation = stranger.send(now, 1, &packet(60, 99)).remove(0);
-    let answers: Vec<_> = (0..1_000).flat_map(|_| b.hear(now, &initiation)).collect();
+    let answers: Vec<_> = (0..2_000).flat_map(|_| b.hear(now, &initiation)).collect();
     assert!(answers.len() > 500, "{}", answers.len());
     assert!(answers.iter().all(|answer| answer.bytes.len() == 64 && answer.bytes[0] == 3));
 }
@@ -262,7 +266,7 @@ fn a_flood_of_initiations_gets_cookies() {
 #[test]
 fn peers_are_told_apart_by_key_and_our_own_is_refused() {
     let now = Instant::now();
-    let mut a = Node::new(1, A);
+    let mut a = Node::new(now, 1, A);
     assert_eq!(a.device.add_peer(now, key(1), &peer(1, &[])), Err(DeviceError::OwnKey));
     let slot = a.device.add_peer(now, key(2), &peer(1, &[])).unwrap();
     assert_eq!(a.device.add_peer(now, key(2), &peer(5, &[B])), Ok(slot));
@@ -276,11 +280,11 @@ fn peers_are_told_apart_by_key_and_our_own_is_refused() {
 #[test]
 fn a_device_without_work_asks_for_no_time() {
     let now = Instant::now();
-    let mut a = Node::new(1, A);
-    assert_eq!(a.device.poll_timeout(now), None);
+    let mut a = Node::new(now, 1, A);
+    assert_eq!(a.device.poll_timeout(), None);
     a.device.add_peer(now, key(2), &peer(1, &[])).unwrap();
     assert!(a.tick(now).is_empty());
-    assert_eq!(a.device.poll_timeout(now), None);
+    assert_eq!(a.device.poll_timeout(), None);
 }
 
 #[test]
@@ -336,7 +340,7 @@ proptest! {
     #[test]
     fn handshakes_that_cross_lose_nothing(acts in vec((any::<bool>(), 0..4_u8), 0..40)) {
         let mut now = Instant::now();
-        let (mut a, mut b) = (Node::new(1, A), Node::new(2, B));
+        let (mut a, mut b) = (Node::new(now, 1, A), Node::new(now, 2, B));
         a.device.add_peer(now, key(2), &peer(1, &[B])).unwrap();
         b.device.add_peer(now, key(1), &peer(7, &[A])).unwrap();
         let (mut to_a, mut to_b) = (VecDeque::new(), VecDeque::new());

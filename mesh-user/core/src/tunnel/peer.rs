@@ -1,4 +1,4 @@
-//! One peer of a device: its session, where it is, and when it has to be looked at.
+//! One peer of a device: who it is, where it is, and what is kept of it for ever. Its [`Session`] comes and goes.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -7,8 +7,15 @@ use std::{
 
 use mesh_common::ids::ConnectionId;
 
-use super::session::{Gate, Session, Tick};
-use crate::plan::{self, PublicKey};
+use super::{
+    gate::Gate,
+    index::SessionIndex,
+    load::Source,
+    noise::{Timestamp, primitives::Key},
+    session::Session,
+    timers::Due,
+};
+use crate::plan::{self, PresharedKey, PublicKey};
 
 /// Unanswered initiations to one endpoint before the next candidate is tried.
 const ATTEMPTS_PER_ENDPOINT: u32 = 2;
@@ -21,143 +28,259 @@ pub struct Path {
     pub from: Option<IpAddr>,
 }
 
+/// The place of a peer in its device, and the sessions that were counted there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) shard: u8,
+    pub(super) slot: u32,
+    pub(super) generation: u8,
+}
+
 pub(super) struct Peer {
     pub(super) key: PublicKey,
     pub(super) connection: ConnectionId,
-    pub(super) session: Session,
     pub(super) path: Option<Path>,
-    candidates: Vec<SocketAddr>,
+    pub(super) session: Option<Box<Session>>,
+    pub(super) preshared: Option<PresharedKey>,
+    pub(super) place: Place,
+    /// What the two static keys agree on, once it was needed.
+    shared: Option<Shared>,
+    /// The greatest of the initiations that were answered, and when that was.
+    pub(super) greatest: Timestamp,
+    pub(super) answered: Option<Instant>,
+    /// Of our last initiation.
+    pub(super) stamped: Timestamp,
+    pub(super) last_handshake: Option<Instant>,
+    candidates: Box<[SocketAddr]>,
     /// The candidate in use, modulo their number.
-    candidate: usize,
+    candidate: u32,
     /// Initiations since the peer was last heard.
     attempts: u32,
-    keepalive: Option<Duration>,
-    /// When an authentic message last went either way.
-    last_traffic: Instant,
-    /// The session has timers to run.
-    awake: bool,
-    /// A session was in force at the last look.
-    live: bool,
-    /// New endpoints are to be tried at once, so that a restarted node does not wait for its peer.
-    greet: bool,
+    pub(super) keepalive: Option<Duration>,
+    /// The last that was told of the session: it is in force.
+    pub(super) was_live: bool,
+    /// It is already among those that something is to be told of.
+    pub(super) is_told: bool,
+    /// Where the limit of sources knows it.
+    known_at: Option<Source>,
+}
+
+/// The agreement of two static keys.
+enum Shared {
+    Key(Key),
+    /// Everybody knows what this peer's key agrees on: it is of low order.
+    Public,
 }
 
 impl Peer {
-    pub(super) fn new(gate: &Gate, key: PublicKey, config: &plan::Peer, index: u32, now: Instant) -> Peer {
-        let mut peer = Peer {
+    pub(super) fn new(key: PublicKey, place: Place, config: &plan::Peer) -> Peer {
+        Peer {
             key,
             connection: config.connection,
-            session: Session::new(gate, &key, index),
             path: None,
-            candidates: Vec::new(),
+            session: None,
+            preshared: config.preshared_key.clone(),
+            place,
+            shared: None,
+            greatest: Timestamp::default(),
+            answered: None,
+            stamped: Timestamp::default(),
+            last_handshake: None,
+            candidates: Box::default(),
             candidate: 0,
             attempts: 0,
             keepalive: None,
-            last_traffic: now,
-            awake: false,
-            live: false,
-            greet: false,
-        };
-        peer.update(config);
-        peer
+            was_live: false,
+            is_told: false,
+            known_at: None,
+        }
     }
 
-    pub(super) fn update(&mut self, config: &plan::Peer) {
+    pub(super) fn update(&mut self, now: Instant, gate: &Gate, config: &plan::Peer) {
         self.connection = config.connection;
         self.keepalive = config.keepalive_seconds.filter(|s| *s > 0).map(|s| Duration::from_secs(s.into()));
-        self.set_endpoints(&config.endpoints);
+        self.set_endpoints(now, gate, &config.endpoints);
+        if self.preshared != config.preshared_key {
+            self.preshared.clone_from(&config.preshared_key);
+            self.renew(now);
+        }
+        if self.keepalive.is_some() && !self.is_live(now, gate) {
+            self.seek(now, gate);
+        }
     }
 
-    /// A live session stays where it is; it was proved to work. Another list is tried when it fails.
-    pub(super) fn set_endpoints(&mut self, endpoints: &[SocketAddr]) {
-        if self.candidates == endpoints {
-            return;
+    /// A live session stays where it is; it was proved to work. Another list is tried when it fails. Gives whether the
+    /// list is another.
+    pub(super) fn set_endpoints(&mut self, now: Instant, gate: &Gate, endpoints: &[SocketAddr]) -> bool {
+        if *self.candidates == *endpoints {
+            return false;
         }
-        self.candidates = endpoints.to_vec();
+        self.candidates = endpoints.into();
         self.candidate = 0;
-        if !self.session.is_live() {
-            self.use_candidate();
-            self.greet = !endpoints.is_empty();
-        }
-    }
-
-    pub(super) fn is_awake(&self) -> bool {
-        self.awake || self.greet || self.keepalive.is_some()
-    }
-
-    /// Brings the clock of a session that slept up to date.
-    pub(super) fn wake(&mut self, out: &mut [u8]) {
-        if !self.awake {
-            self.awake = true;
-            // A message is not expected of a session that had nothing to do; if there is one, the next tick makes it again.
-            let _ = self.session.tick(out);
-        }
-    }
-
-    pub(super) fn heard(&mut self, now: Instant, path: Path) {
-        self.last_traffic = now;
         self.attempts = 0;
-        if self.path != Some(path) {
-            self.path = Some(path);
+        if !self.is_live(now, gate) {
+            self.use_candidate();
+        }
+        true
+    }
+
+    /// Asks for a session, if it is known where.
+    pub(super) fn seek(&mut self, now: Instant, gate: &Gate) {
+        if self.path.is_some() {
+            self.session(now).timers.ask(now, &gate.limits);
         }
     }
 
-    pub(super) fn sent(&mut self, now: Instant) {
-        self.last_traffic = now;
-    }
-
-    /// Runs the timers; gives the length of a message to send.
-    pub(super) fn tick(&mut self, now: Instant, out: &mut [u8]) -> Option<usize> {
-        self.wake(out);
-        match self.session.tick(out) {
-            Tick::Keepalive(len) => {
-                self.sent(now);
-                return Some(len);
+    /// What is agreed from now on is another key: the handshake under way would fail.
+    fn renew(&mut self, now: Instant) {
+        if let Some(session) = &mut self.session {
+            session.initiation = None;
+            if self.path.is_some() {
+                session.timers.force(now);
             }
-            Tick::Initiation(len) => {
-                self.count_attempt();
-                return Some(len);
+        }
+    }
+
+    /// Another private key of the device: nothing that was agreed holds.
+    pub(super) fn start_over(&mut self, now: Instant, gate: &mut Gate) {
+        self.shared = None;
+        self.session = None;
+        self.greatest = Timestamp::default();
+        self.settle(now, gate);
+        if self.keepalive.is_some() {
+            self.seek(now, gate);
+        }
+    }
+
+    /// What is kept while there is a session; made if there is none.
+    pub(super) fn session(&mut self, now: Instant) -> &mut Session {
+        self.session.get_or_insert_with(|| Box::new(Session::new(now)))
+    }
+
+    pub(super) fn is_live(&self, now: Instant, gate: &Gate) -> bool {
+        self.session.as_ref().is_some_and(|session| session.keys.is_live(now, &gate.limits))
+    }
+
+    /// What the static keys agree on, computed once. `None`: the device has no key, or the peer's is of no use.
+    pub(super) fn shared(&mut self, gate: &mut Gate) -> Option<&Key> {
+        let Gate { identity, exchanges, .. } = gate;
+        let secret = &identity.as_ref()?.secret;
+        let key = &self.key;
+        match self.shared.get_or_insert_with(|| exchanges.agree(secret, key).map_or(Shared::Public, Shared::Key)) {
+            Shared::Key(key) => Some(key),
+            Shared::Public => None,
+        }
+    }
+
+    /// A session index that no session of this place has.
+    pub(super) fn next_index(&mut self) -> SessionIndex {
+        loop {
+            // At most five of the 256 are in use.
+            self.place.generation = self.place.generation.wrapping_add(1);
+            let index = SessionIndex::new(self.place.shard, self.place.slot, self.place.generation);
+            if !self.session.as_ref().is_some_and(|session| session.names(index)) {
+                return index;
             }
-            Tick::Expired => self.awake = false,
-            Tick::Nothing => {}
         }
-        let live = self.session.is_live();
-        let is_due = match self.keepalive {
-            Some(period) => !live || now.saturating_duration_since(self.last_traffic) >= period,
-            None => !live && self.greet,
-        };
-        self.greet = false;
-        if !is_due || self.candidates.is_empty() && self.path.is_none() {
-            return None;
-        }
-        self.awake = true;
-        if live {
-            self.sent(now);
-            return self.session.keepalive(out);
-        }
-        let len = self.session.initiate(out)?;
-        self.count_attempt();
-        Some(len)
     }
 
-    /// Whether the session began or ended since the last look.
-    pub(super) fn take_change(&mut self) -> bool {
-        let live = self.session.is_live();
-        std::mem::replace(&mut self.live, live) != live
+    /// The peer was heard: its endpoint works.
+    pub(super) fn heard(&mut self) {
+        self.attempts = 0;
     }
 
-    fn count_attempt(&mut self) {
+    /// The peer proved to be there. Gives whether it was elsewhere before.
+    pub(super) fn follow(&mut self, path: Path) -> bool {
+        self.heard();
+        let moved = self.path.map(|before| before.to) != Some(path.to);
+        self.path = Some(path);
+        moved
+    }
+
+    /// Before an initiation is sent: another candidate, if this one did not answer.
+    pub(super) fn count_attempt(&mut self) {
         if self.attempts >= ATTEMPTS_PER_ENDPOINT && !self.candidates.is_empty() {
             self.attempts = 0;
-            self.candidate += 1;
+            self.candidate = self.candidate.wrapping_add(1);
             self.use_candidate();
         }
         self.attempts += 1;
     }
 
     fn use_candidate(&mut self) {
-        if let Some(to) = self.candidates.get(self.candidate % self.candidates.len().max(1)) {
+        let count = self.candidates.len().max(1);
+        if let Some(to) = self.candidates.get(self.candidate as usize % count) {
             self.path = Some(Path { to: *to, from: None });
         }
+    }
+
+    /// After the session began or ended, or the path moved: what others know of it follows. Gives whether it began or
+    /// ended.
+    pub(super) fn settle(&mut self, now: Instant, gate: &mut Gate) -> bool {
+        let live = self.is_live(now, gate);
+        let source = self.path.filter(|_| live).map(|path| Source::of(path.to.ip()));
+        if source != self.known_at {
+            source.into_iter().for_each(|source| gate.load.learn(source));
+            self.known_at.take().into_iter().for_each(|source| gate.load.forget(source));
+            self.known_at = source;
+        }
+        std::mem::replace(&mut self.was_live, live) != live
+    }
+
+    /// The peer is removed.
+    pub(super) fn leave(&mut self, gate: &mut Gate) {
+        self.known_at.take().into_iter().for_each(|source| gate.load.forget(source));
+    }
+
+    /// Does what is due at this time, up to one message. Gives its length; more may be due then.
+    pub(super) fn run_timers(&mut self, now: Instant, gate: &mut Gate, out: &mut [u8]) -> Option<usize> {
+        let persistent = self.persistent();
+        let len = loop {
+            let session = self.session.as_mut()?;
+            let Some(due) = session.timers.take(now, persistent, &gate.limits) else { break None };
+            match due {
+                Due::Erase => session.erase(),
+                Due::GiveUp => {
+                    gate.abandoned += session.waiting.clear() as u64;
+                    if persistent.is_some() {
+                        session.timers.ask(now, &gate.limits);
+                    }
+                }
+                Due::Unanswered => {
+                    session.timers.ask(now, &gate.limits);
+                    self.path.iter_mut().for_each(|path| path.from = None);
+                }
+                Due::Handshake => {
+                    if let Some(len) = self.initiate(now, gate, out) {
+                        break Some(len);
+                    }
+                }
+                Due::Keepalive | Due::Persistent => {
+                    if let Some((len, _)) = session.seal(now, &gate.limits, &mut gate.random, &[], out) {
+                        break Some(len);
+                    }
+                    if due == Due::Persistent {
+                        session.timers.ask(now, &gate.limits);
+                    }
+                }
+            }
+        };
+        if self.session.as_ref().is_some_and(|session| session.is_over(persistent)) {
+            self.session = None;
+        }
+        len.filter(|_| self.path.is_some())
+    }
+
+    /// When the peer has to be looked at again.
+    pub(super) fn next(&self, gate: &Gate) -> Option<Instant> {
+        let session = self.session.as_ref()?;
+        let end =
+            session.keys.current().filter(|_| self.was_live).map(|pair| pair.born + gate.limits.reject_after_time);
+        [session.timers.next(self.persistent()), end].into_iter().flatten().min()
+    }
+
+    /// The silence that has to be broken, of a peer that can be reached.
+    pub(super) fn persistent(&self) -> Option<Duration> {
+        self.keepalive.filter(|_| self.path.is_some())
     }
 }

@@ -1,240 +1,158 @@
-//! One Noise session with one peer: keys, handshakes, timers. The only file that names boringtun.
-//!
-//! boringtun reads the clock itself; everything above this file takes time as an argument.
+//! What is kept of a peer while there is a session with it, or one is wanted: keys, the handshake under way, packets
+//! that wait, timers. It is allocated when needed and gone 9 minutes after the last use.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::time::{Duration, Instant};
 
-use boringtun::{
-    noise::{
-        Packet, Tunn, TunnResult, errors::WireGuardError, handshake::parse_handshake_anon, rate_limiter::RateLimiter,
-    },
-    x25519,
+use mesh_common::{
+    datapath::DropReason,
+    wire::wireguard::{COOKIE_REPLY_LEN, DATA_OVERHEAD},
 };
-use mesh_common::datapath::DropReason;
 
-use crate::plan::PublicKey;
+use super::{
+    cookie::Labels,
+    index::SessionIndex,
+    keypair::{HEADER, KeyPair, Role, receiver},
+    keys::Keys,
+    limits::{COOKIE_LIFE, Limits},
+    noise::{Agreed, Initiation, primitives::TAG},
+    random::Random,
+    replay::Fresh,
+    timers::Timers,
+    waiting::Waiting,
+};
 
 /// Room that any message but data may need in an output buffer; data needs its packet and 32 bytes.
 pub const MESSAGE_ROOM: usize = 256;
 
-/// Handshake messages per second of one device before senders have to prove their address with a cookie. boringtun
-/// counts an initiation twice where the peer has to be found first.
-const HANDSHAKES_PER_SECOND: u64 = 200;
-
-/// The private key of this cluster. Erased when dropped.
-#[derive(Clone)]
-pub struct StaticSecret(x25519::StaticSecret);
-
-impl StaticSecret {
-    /// Clamps the bytes as Curve25519 wants them (RFC 7748 section 5).
-    pub fn from_bytes(bytes: [u8; 32]) -> Self {
-        StaticSecret(x25519::StaticSecret::from(bytes))
-    }
-
-    pub fn public_key(&self) -> PublicKey {
-        PublicKey(x25519::PublicKey::from(&self.0).to_bytes())
-    }
-}
-
-impl std::fmt::Debug for StaticSecret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "StaticSecret of {:?}", self.public_key())
-    }
-}
-
-/// What a device needs to look at a handshake message before it knows the peer.
-pub(super) struct Gate {
-    secret: StaticSecret,
-    public: x25519::PublicKey,
-    limiter: Arc<RateLimiter>,
-}
-
-impl Gate {
-    pub(super) fn new(secret: StaticSecret) -> Self {
-        let public = x25519::PublicKey::from(&secret.0);
-        let limiter = Arc::new(RateLimiter::new(&public, HANDSHAKES_PER_SECOND));
-        Gate { secret, public, limiter }
-    }
-
-    /// Starts a new second of the limit, if one has passed.
-    pub(super) fn refresh(&self) {
-        self.limiter.reset_count();
-    }
-
-    /// Finds out who sent an initiation. Costs one Diffie-Hellman, after the first MAC was verified.
-    pub(super) fn initiator(&self, from: IpAddr, message: &[u8], out: &mut [u8]) -> Result<PublicKey, Refusal> {
-        let packet = match self.limiter.verify_packet(Some(from), message, out) {
-            Ok(packet) => packet,
-            Err(TunnResult::WriteToNetwork(cookie)) => return Err(Refusal::Cookie(cookie.len())),
-            Err(TunnResult::Err(error)) => return Err(Refusal::Drop(reason(&error))),
-            Err(_) => return Err(Refusal::Drop(DropReason::NotWireguard)),
-        };
-        let Packet::HandshakeInit(initiation) = packet else {
-            return Err(Refusal::Drop(DropReason::NotWireguard));
-        };
-        match parse_handshake_anon(&self.secret.0, &self.public, &initiation) {
-            Ok(half) => Ok(PublicKey(half.peer_static_public)),
-            Err(error) => Err(Refusal::Drop(reason(&error))),
-        }
-    }
-}
-
-pub(super) enum Refusal {
-    /// We are under load: the first bytes of the output are a cookie reply.
-    Cookie(usize),
-    Drop(DropReason),
-}
-
-/// What [`Session::seal`] wrote.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sealed {
-    /// A data message of that many bytes.
-    Data(usize),
-    /// The packet waits for a session, and here is the message that asks for one.
-    Handshake(usize),
-    /// The packet waits for a session that was asked for before.
-    Waiting,
-}
-
-/// What [`Session::open`] wrote.
-pub(super) enum Unsealed {
-    /// An IP packet of that many bytes.
-    Packet(usize),
-    /// An authentic message that carries nothing.
-    Empty,
-    /// An answer for the peer, which has proved itself.
-    Reply(usize),
-    /// A cookie for somebody who has not.
-    Cookie(usize),
-    Refused(DropReason),
-}
-
 pub(super) struct Session {
-    tunn: Tunn,
-    /// Packets wait inside `tunn` for a session.
-    waiting: bool,
+    pub(super) keys: Keys,
+    pub(super) initiation: Option<Initiation>,
+    pub(super) waiting: Waiting,
+    pub(super) timers: Timers,
+    /// The first MAC of our last handshake message: a cookie reply answers it.
+    signed: Option<[u8; 16]>,
+    cookie: Option<(Instant, [u8; 16])>,
+}
+
+/// An authentic data message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Arrival {
+    pub(super) fresh: Fresh,
+    /// The first message of a new session.
+    pub(super) confirms: bool,
+    /// A timer that was not set before.
+    pub(super) timer: Option<Instant>,
 }
 
 impl Session {
-    /// `index` fills the upper 24 bits of the session indices that the peer will name. Persistent keepalive is not left to
-    /// boringtun, where it could not be changed and ends with the session.
-    pub(super) fn new(gate: &Gate, peer: &PublicKey, index: u32) -> Self {
-        let peer = x25519::PublicKey::from(peer.0);
-        let limiter = Some(Arc::clone(&gate.limiter));
-        Session { tunn: Tunn::new(gate.secret.0.clone(), peer, None, None, index, limiter), waiting: false }
+    pub(super) fn new(now: Instant) -> Session {
+        Session {
+            keys: Keys::default(),
+            initiation: None,
+            waiting: Waiting::default(),
+            timers: Timers::new(now),
+            signed: None,
+            cookie: None,
+        }
     }
 
-    /// `out` holds [`MESSAGE_ROOM`] bytes and 32 more than the packet.
-    pub(super) fn seal(&mut self, packet: &[u8], out: &mut [u8]) -> Sealed {
-        match self.tunn.encapsulate(packet, out) {
-            TunnResult::WriteToNetwork([4, 0, 0, 0, rest @ ..]) => Sealed::Data(4 + rest.len()),
-            TunnResult::WriteToNetwork(message) => {
-                self.waiting = true;
-                Sealed::Handshake(message.len())
+    /// Encrypts a packet with the session in force. `None`: there is none. Else the length of the message, and a timer
+    /// that was not set before.
+    #[inline]
+    pub(super) fn seal(
+        &mut self,
+        now: Instant,
+        limits: &Limits,
+        random: &mut Random,
+        packet: &[u8],
+        out: &mut [u8],
+    ) -> Option<(usize, Option<Instant>)> {
+        let pair = self.keys.sending(now, limits)?;
+        let len = packet.len() + DATA_OVERHEAD;
+        let message = &mut out[..len];
+        message[HEADER..HEADER + packet.len()].copy_from_slice(packet);
+        pair.seal(message);
+        let is_stale = pair.is_stale(now, limits);
+        let mut timer = self.timers.sent(now, !packet.is_empty(), limits, random);
+        if is_stale {
+            self.timers.ask(now, limits);
+            timer = self.timers.next(None);
+        }
+        Some((len, timer))
+    }
+
+    /// Decrypts the body of a data message in place.
+    #[inline]
+    pub(super) fn open(
+        &mut self,
+        now: Instant,
+        limits: &Limits,
+        header: &[u8; HEADER],
+        sealed: &mut [u8],
+    ) -> Result<Arrival, DropReason> {
+        let (pair, is_offered) = self.keys.named(receiver(header)).ok_or(DropReason::NoSession)?;
+        let fresh = pair.open(now, limits, header, sealed)?;
+        if is_offered {
+            self.keys.confirm();
+            self.timers.completed();
+        }
+        let mut timer = self.timers.received(now, sealed.len() > TAG, limits);
+        let is_old = |pair: &KeyPair| {
+            pair.role == Role::Initiator && now.saturating_duration_since(pair.born) >= limits.rekey_on_receive()
+        };
+        if self.keys.current().is_some_and(is_old) {
+            self.timers.ask(now, limits);
+            timer = self.timers.next(None);
+        }
+        Ok(Arrival { fresh, confirms: is_offered, timer })
+    }
+
+    /// Takes the keys of a handshake.
+    pub(super) fn derive(&mut self, agreed: &Agreed, role: Role, now: Instant, limits: &Limits) {
+        let pair = KeyPair::new(agreed, role, now);
+        self.timers.derived(now, limits);
+        match role {
+            Role::Initiator => {
+                self.initiation = None;
+                self.timers.completed();
+                self.keys.begin(pair);
             }
-            TunnResult::Done
-            | TunnResult::Err(_)
-            | TunnResult::WriteToTunnelV4(..)
-            | TunnResult::WriteToTunnelV6(..) => {
-                self.waiting = true;
-                Sealed::Waiting
-            }
+            Role::Responder => self.keys.offer(pair),
         }
     }
 
-    /// `out` is at least as long as the message and [`MESSAGE_ROOM`].
-    pub(super) fn open(&mut self, from: IpAddr, message: &[u8], out: &mut [u8]) -> Unsealed {
-        match self.tunn.decapsulate(Some(from), message, out) {
-            TunnResult::WriteToTunnelV4(packet, _) | TunnResult::WriteToTunnelV6(packet, _) => {
-                Unsealed::Packet(packet.len())
-            }
-            TunnResult::Done => Unsealed::Empty,
-            TunnResult::WriteToNetwork([3, 0, 0, 0, rest @ ..]) => Unsealed::Cookie(4 + rest.len()),
-            TunnResult::WriteToNetwork(message) => Unsealed::Reply(message.len()),
-            TunnResult::Err(error) => Unsealed::Refused(reason(&error)),
-        }
+    /// Writes the MACs of a handshake message of ours.
+    pub(super) fn sign(&mut self, now: Instant, labels: &Labels, message: &mut [u8]) {
+        let cookie = self.cookie.filter(|(since, _)| now.saturating_duration_since(*since) < COOKIE_LIFE);
+        self.signed = Some(labels.sign(message, cookie.as_ref().map(|(_, cookie)| cookie)));
     }
 
-    /// A session is in force.
-    pub(super) fn is_live(&self) -> bool {
-        self.tunn.time_since_last_handshake().is_some()
+    /// Takes a cookie for later handshake messages. `None`: it answers nothing that we sent.
+    pub(super) fn take_cookie(
+        &mut self,
+        now: Instant,
+        labels: &Labels,
+        index: u32,
+        reply: &[u8; COOKIE_REPLY_LEN],
+    ) -> Option<()> {
+        let is_ours = self.initiation.as_ref().is_some_and(|sent| sent.index().0 == index) || self.keys.offers(index);
+        let signed = self.signed.filter(|_| is_ours)?;
+        self.cookie = Some((now, labels.read_reply(reply, &signed)?));
+        Some(())
     }
 
-    pub(super) fn handshake_age(&self) -> Option<Duration> {
-        self.tunn.time_since_last_handshake()
+    pub(super) fn names(&self, index: SessionIndex) -> bool {
+        self.keys.names(index) || self.initiation.as_ref().is_some_and(|sent| sent.index() == index)
     }
 
-    /// Whether [`Session::flush`] has something to send.
-    pub(super) fn can_flush(&self) -> bool {
-        self.waiting && self.is_live()
+    /// Erases all keys.
+    pub(super) fn erase(&mut self) {
+        self.keys = Keys::default();
+        self.initiation = None;
     }
 
-    /// Seals one packet that waited. `None`: none waits any more.
-    pub(super) fn flush(&mut self, from: IpAddr, out: &mut [u8]) -> Option<usize> {
-        match self.tunn.decapsulate(Some(from), &[], out) {
-            TunnResult::WriteToNetwork(message) => Some(message.len()),
-            _ => {
-                self.waiting = false;
-                None
-            }
-        }
-    }
-
-    /// Asks for a session, unless that was done already.
-    pub(super) fn initiate(&mut self, out: &mut [u8]) -> Option<usize> {
-        match self.tunn.format_handshake_initiation(out, false) {
-            TunnResult::WriteToNetwork(message) => Some(message.len()),
-            _ => None,
-        }
-    }
-
-    /// An empty message over the session in force.
-    pub(super) fn keepalive(&mut self, out: &mut [u8]) -> Option<usize> {
-        match self.tunn.encapsulate(&[], out) {
-            TunnResult::WriteToNetwork(message) => Some(message.len()),
-            _ => None,
-        }
-    }
-
-    /// Lets the timers run; call this every 250 ms while the session is awake.
-    pub(super) fn tick(&mut self, out: &mut [u8]) -> Tick {
-        match self.tunn.update_timers(out) {
-            TunnResult::WriteToNetwork([4, 0, 0, 0, rest @ ..]) => Tick::Keepalive(4 + rest.len()),
-            TunnResult::WriteToNetwork(message) => Tick::Initiation(message.len()),
-            TunnResult::Err(_) => {
-                self.waiting = false;
-                Tick::Expired
-            }
-            _ => Tick::Nothing,
-        }
-    }
-}
-
-/// What the timers want sent.
-pub(super) enum Tick {
-    Nothing,
-    Keepalive(usize),
-    Initiation(usize),
-    /// The peer did not answer for long, or nobody used the session: all keys are gone.
-    Expired,
-}
-
-fn reason(error: &WireGuardError) -> DropReason {
-    match error {
-        WireGuardError::NoCurrentSession | WireGuardError::ConnectionExpired => DropReason::NoSession,
-        WireGuardError::InvalidPacket
-        | WireGuardError::IncorrectPacketLength
-        | WireGuardError::WrongPacketType
-        | WireGuardError::DestinationBufferTooSmall => DropReason::NotWireguard,
-        WireGuardError::UnderLoad | WireGuardError::LockFailed => DropReason::Congested,
-        WireGuardError::UnexpectedPacket
-        | WireGuardError::WrongIndex
-        | WireGuardError::WrongKey
-        | WireGuardError::InvalidTai64nTimestamp
-        | WireGuardError::WrongTai64nTimestamp
-        | WireGuardError::InvalidMac
-        | WireGuardError::InvalidAeadTag
-        | WireGuardError::InvalidCounter
-        | WireGuardError::DuplicateCounter => DropReason::Unauthenticated,
+    /// Nothing is kept here that anybody will ask for.
+    pub(super) fn is_over(&self, persistent: Option<Duration>) -> bool {
+        self.keys.is_empty() && self.waiting.is_empty() && self.timers.next(persistent).is_none()
     }
 }

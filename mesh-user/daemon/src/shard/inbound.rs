@@ -70,7 +70,8 @@ impl Tunnel {
                     waiting = Some(peer);
                     Some(peer)
                 }
-                Opened::Empty { peer } => {
+                // What is no IP packet is for a later protocol of both ends.
+                Opened::Probe { peer, .. } | Opened::Empty { peer } => {
                     waiting = Some(peer);
                     Some(peer)
                 }

@@ -115,7 +115,7 @@ impl Shard {
         let (orders, mailbox) = mpsc::sync_channel(MAILBOX);
         let counters = Arc::new(ShardCounters::new());
         let mailbox = Mailbox { orders: mailbox, wake: Arc::clone(&wake) };
-        let worker = Worker::new(mailbox, events, Arc::clone(&counters)).context("prepare a shard")?;
+        let worker = Worker::new(number as u8, mailbox, events, Arc::clone(&counters)).context("prepare a shard")?;
         let thread = std::thread::Builder::new()
             .name(format!("shard-{number}"))
             .spawn(move || worker.run())

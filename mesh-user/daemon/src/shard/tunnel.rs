@@ -11,7 +11,7 @@ use std::{
 use mesh_common::{datapath::DropReason, ids::RemapId};
 use mesh_core::{
     plan::{Peer, PublicKey, slots::Slots},
-    tunnel::{Device, MESSAGE_ROOM, PeerSlot, Sealed, StaticSecret, coalesce::Run, segment},
+    tunnel::{Birth, Device, MESSAGE_ROOM, PeerSlot, Sealed, StaticSecret, coalesce::Run, segment},
 };
 
 use super::{
@@ -104,13 +104,8 @@ impl Bench {
     }
 }
 
-/// Nobody has a session with the key of zeros.
-fn or_none(secret: Option<StaticSecret>) -> StaticSecret {
-    secret.unwrap_or_else(|| StaticSecret::from_bytes([0; 32]))
-}
-
 impl Tunnel {
-    pub(super) fn new(lane: NewLane) -> Self {
+    pub(super) fn new(lane: NewLane, birth: &Birth) -> Self {
         Tunnel {
             name: lane.name,
             tun: Some(lane.queue.tun),
@@ -118,7 +113,7 @@ impl Tunnel {
             mtu: usize::from(lane.mtu),
             routing: lane.routing,
             mark: 0,
-            device: Device::new(or_none(lane.secret)),
+            device: Device::new(lane.secret, birth),
             peers: Vec::new(),
             failures: 0,
             untold: None,
@@ -144,7 +139,7 @@ impl Tunnel {
     pub(super) fn change(&mut self, now: Instant, change: Change) -> anyhow::Result<()> {
         match change {
             Change::Mtu(mtu) => self.mtu = usize::from(mtu),
-            Change::Secret(secret) => self.device.set_secret(now, or_none(secret)),
+            Change::Secret(secret) => self.set_secret(now, secret),
             Change::AllowedIps(allowed) => self.routing = Routing::AllowedIps(allowed),
             Change::Mark(mark) => self.set_mark(mark)?,
             Change::Sockets(sockets) => self.set_sockets(sockets)?,
@@ -153,10 +148,19 @@ impl Tunnel {
                 self.device.update_peer(now, &key, &peer)?;
             }
             Change::Endpoints(key, endpoints) => self.device.set_endpoints(now, &key, &endpoints)?,
-            Change::MovePeer(key, to) => self.move_peer(&key, to)?,
+            Change::MovePeer(key, to) => self.move_peer(now, &key, to)?,
             Change::RemovePeer(key) => self.remove_peer(&key),
         }
         Ok(())
+    }
+
+    /// A peer that is this node itself now is gone.
+    fn set_secret(&mut self, now: Instant, secret: Option<StaticSecret>) {
+        let own = secret.as_ref().map(StaticSecret::public_key);
+        if let Some(Ok(slot)) = own.map(|own| self.device.slot(&own)) {
+            self.peers[slot.index()] = None;
+        }
+        self.device.set_secret(now, secret);
     }
 
     fn add_peer(
@@ -174,8 +178,8 @@ impl Tunnel {
         Ok(())
     }
 
-    fn move_peer(&mut self, key: &PublicKey, to: SocketAddr) -> anyhow::Result<()> {
-        self.device.move_peer(key, to)?;
+    fn move_peer(&mut self, now: Instant, key: &PublicKey, to: SocketAddr) -> anyhow::Result<()> {
+        self.device.move_peer(now, key, to)?;
         let slot = self.device.slot(key)?;
         if let Some(Some(peer)) = self.peers.get_mut(slot.index()) {
             peer.endpoint = Some(to);
@@ -242,42 +246,39 @@ impl Tunnel {
     /// Sends what timers ask for.
     pub(super) fn run_timers(&mut self, bench: &mut Bench) {
         let Bench { batch, counters, now, .. } = bench;
-        self.device.handle_timeout(*now);
         while let Some(transmit) = self.device.poll_transmit(*now, batch.room()) {
             if let Ok(heading) = self.heading(transmit.peer, 0) {
                 self.push(&heading, transmit.len, batch, counters);
             }
         }
         self.send(batch, counters);
-        self.publish(*now);
+        counters.count_drop(DropReason::NoSession, self.device.take_abandoned());
     }
 
     /// Sends packets of a peer that waited for the session that is there now.
     pub(super) fn flush_waiting(&mut self, peer: PeerSlot, bench: &mut Bench) {
-        let Bench { batch, counters, .. } = bench;
+        let Bench { batch, counters, now, .. } = bench;
         if !self.device.can_flush(peer) {
             return;
         }
         let Ok(heading) = self.heading(peer, 0) else { return };
-        while let Some(len) = self.device.flush(peer, batch.room()) {
+        while let Some(len) = self.device.flush(*now, peer, batch.room()) {
             self.push(&heading, len, batch, counters);
         }
         self.send(batch, counters);
     }
 
-    /// Tells the readers of the statistics where the peers are and how old their sessions.
-    pub(super) fn publish(&mut self, now: Instant) {
+    /// Tells the readers of the statistics where the peer is and how old its session.
+    pub(super) fn publish(&mut self, key: &PublicKey) {
         let Tunnel { device, peers, .. } = self;
-        for (key, slot) in device.peers() {
-            let Some(Some(peer)) = peers.get_mut(slot.index()) else { continue };
-            let age = device.handshake_age(slot);
-            peer.counters.set_handshake(age.and_then(|age| now.checked_sub(age)));
-            let endpoint = device.path(slot).map(|path| path.to);
-            if peer.endpoint != endpoint {
-                tracing::info!("peer {key:?} is at {}", endpoint.map_or("no address".to_owned(), |to| to.to_string()));
-                peer.endpoint = endpoint;
-                peer.counters.set_endpoint(endpoint);
-            }
+        let Ok(slot) = device.slot(key) else { return };
+        let Some(Some(peer)) = peers.get_mut(slot.index()) else { return };
+        peer.counters.set_handshake(device.last_handshake(slot).filter(|_| device.is_live(slot)));
+        let endpoint = device.path(slot).map(|path| path.to);
+        if peer.endpoint != endpoint {
+            tracing::info!("peer {key:?} is at {}", endpoint.map_or("no address".to_owned(), |to| to.to_string()));
+            peer.endpoint = endpoint;
+            peer.counters.set_endpoint(endpoint);
         }
     }
 }

@@ -6,10 +6,11 @@ use std::{
         Arc,
         mpsc::{Receiver, SyncSender, TryRecvError, TrySendError},
     },
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context, bail};
+use mesh_core::tunnel::Birth;
 use rustix::event::{Timespec, epoll};
 
 use super::{
@@ -19,7 +20,10 @@ use super::{
     statistics::ShardCounters,
     tunnel::{Bench, Tunnel},
 };
-use crate::kernel::udp::{Family, UdpSockets};
+use crate::{
+    kernel::udp::{Family, UdpSockets},
+    keys,
+};
 
 /// Descriptors looked at in one turn.
 const EVENTS_PER_TURN: usize = 64;
@@ -38,6 +42,8 @@ pub(super) struct Mailbox {
 }
 
 pub(super) struct Worker {
+    /// Which of the shards this is.
+    number: u8,
     mailbox: Mailbox,
     events: SyncSender<Event>,
     epoll: OwnedFd,
@@ -83,13 +89,14 @@ enum Next {
 
 impl Worker {
     pub(super) fn new(
+        number: u8,
         mailbox: Mailbox,
         events: SyncSender<Event>,
         counters: Arc<ShardCounters>,
     ) -> anyhow::Result<Worker> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).context("make an epoll instance")?;
         let bench = Bench::new(counters, Instant::now());
-        let worker = Worker { mailbox, events, epoll, tunnels: Vec::new(), bench };
+        let worker = Worker { number, mailbox, events, epoll, tunnels: Vec::new(), bench };
         worker.watch(&*worker.mailbox.wake, Ready::Mailbox)?;
         Ok(worker)
     }
@@ -126,7 +133,7 @@ impl Worker {
     fn patience(&self) -> Option<Timespec> {
         let now = Instant::now();
         let timers = self.tunnels.iter().flatten().flat_map(|tunnel| {
-            let timeout = tunnel.device.poll_timeout(now).map(|(at, _)| at);
+            let timeout = tunnel.device.poll_timeout();
             let retell = tunnel.untold.is_some().then(|| now + RETELL);
             [timeout, retell].into_iter().flatten()
         });
@@ -138,11 +145,11 @@ impl Worker {
     fn run_timers(&mut self) {
         for tunnel in self.tunnels.iter_mut().flatten() {
             tell(&self.events, &mut tunnel.untold);
-            if tunnel.device.poll_timeout(self.bench.now).is_some_and(|(at, _)| at <= self.bench.now) {
+            if tunnel.device.poll_timeout().is_some_and(|at| at <= self.bench.now) {
                 tunnel.run_timers(&mut self.bench);
             }
             while let Some(key) = tunnel.device.poll_event() {
-                tunnel.publish(self.bench.now);
+                tunnel.publish(&key);
                 // A control thread that is behind reads the state from the statistics.
                 let _ = self.events.try_send(Event::SessionChanged(tunnel.name.device.clone(), key));
             }
@@ -212,12 +219,19 @@ impl Worker {
         let at = self.tunnels.iter().position(Option::is_none).unwrap_or(self.tunnels.len());
         self.watch(&lane.queue.tun, Ready::Tun(at))?;
         self.watch_sockets(&lane.queue.sockets, at)?;
-        let tunnel = Tunnel::new(lane);
+        let tunnel = Tunnel::new(lane, &self.birth()?);
         match self.tunnels.get_mut(at) {
             Some(place) => *place = Some(tunnel),
             None => self.tunnels.push(Some(tunnel)),
         }
         Ok(())
+    }
+
+    /// What a new device has to be told.
+    fn birth(&self) -> anyhow::Result<Birth> {
+        // A clock before 1970 is wrong, and 1970 is as near to the truth as anything else.
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Ok(Birth { shard: self.number, now: self.bench.now, since_epoch, seed: keys::random()? })
     }
 
     fn set_sockets(&mut self, name: &LaneName, sockets: UdpSockets) -> anyhow::Result<()> {

@@ -151,11 +151,13 @@ impl Site {
             queues: vec![Queue { tun, sockets }],
             routing: Routing::Plan,
         })?;
+        // Who has a keepalive calls at once.
+        let keepalive_seconds = (!endpoints.is_empty()).then_some(25);
         let config = Peer {
             connection: CONNECTION,
             endpoints,
             lane_ports: Vec::new(),
-            keepalive_seconds: None,
+            keepalive_seconds,
             preshared_key: None,
             announced: BTreeMap::new(),
         };

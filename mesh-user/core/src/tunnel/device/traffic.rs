@@ -1,0 +1,291 @@
+//! What goes through a device: packets out, datagrams in, and time.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Instant,
+};
+
+use mesh_common::{
+    datapath::DropReason,
+    wire::{
+        ipv4, ipv6, version,
+        wireguard::{COOKIE_REPLY, DATA, INITIATION, RESPONSE, is_message},
+    },
+};
+
+use super::{
+    super::{
+        gate::Refusal,
+        index::SessionIndex,
+        keypair::HEADER,
+        noise::primitives::TAG,
+        peer::{Path, Peer},
+        replay::Fresh,
+        waiting::Room,
+    },
+    Caller, Device, Identified, Opened, PeerSlot, Sealed, Slot, Transmit,
+};
+
+impl Device {
+    /// Encrypts a packet into `out`, which holds [`super::super::MESSAGE_ROOM`] and 32 bytes more than the packet.
+    ///
+    /// # Errors
+    /// A packet was dropped: this one, or with [`DropReason::Congested`] the oldest of those that wait.
+    #[inline]
+    pub fn seal(&mut self, now: Instant, slot: PeerSlot, packet: &[u8], out: &mut [u8]) -> Result<Sealed, DropReason> {
+        let Device { gate, slots, wheel, .. } = self;
+        let Some(Slot { peer: Some(peer), .. }) = slots.get_mut(slot.index()) else {
+            return Err(DropReason::NoSession);
+        };
+        if let Some(session) = &mut peer.session
+            && peer.path.is_some()
+            && let Some((len, timer)) = session.seal(now, &gate.limits, &mut gate.random, packet, out)
+        {
+            if let Some(at) = timer {
+                wheel.set(slot.0, at);
+            }
+            return Ok(Sealed::Data(len));
+        }
+        self.hold(now, slot, packet, out)
+    }
+
+    /// Keeps a packet for the session that is not there yet.
+    fn hold(&mut self, now: Instant, slot: PeerSlot, packet: &[u8], out: &mut [u8]) -> Result<Sealed, DropReason> {
+        let Device { gate, slots, .. } = self;
+        let Some(Slot { peer: Some(peer), .. }) = slots.get_mut(slot.index()) else {
+            return Err(DropReason::NoSession);
+        };
+        if peer.path.is_none() || gate.identity.is_none() {
+            return Err(DropReason::NoSession);
+        }
+        let session = peer.session(now);
+        let room = session.waiting.push(packet);
+        session.timers.ask(now, &gate.limits);
+        session.timers.insist(now);
+        let mut sealed = Ok(Sealed::Waiting);
+        if session.timers.is_handshake_due(now) {
+            sealed = peer.initiate(now, gate, out).map(Sealed::Handshake).ok_or(DropReason::NoSession);
+        } else if let Room::MadeFor(packets) = room {
+            gate.abandoned += packets as u64 - 1;
+            sealed = Err(DropReason::Congested);
+        }
+        self.look_at(slot);
+        sealed
+    }
+
+    /// Decrypts a datagram into `out`, which is as long as the datagram and [`super::super::MESSAGE_ROOM`].
+    pub fn open(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        hit: Option<IpAddr>,
+        datagram: &[u8],
+        out: &mut [u8],
+    ) -> Opened {
+        let Some(head) = datagram.first_chunk::<4>().filter(|head| is_message(**head, datagram.len())) else {
+            return Opened::Refused(DropReason::NotWireguard);
+        };
+        let path = Path { to: from, from: hit };
+        let opened = match head[0] {
+            DATA => self.open_data(now, path, datagram, out),
+            INITIATION => self.open_initiation(now, path, datagram, out),
+            RESPONSE => self.open_response(now, path, datagram, out),
+            COOKIE_REPLY => self.open_cookie(now, datagram),
+            _ => Err(Refusal::Drop(DropReason::NotWireguard)),
+        };
+        match opened {
+            Ok(opened) => opened,
+            Err(Refusal::Cookie(len)) => Opened::Cookie { len },
+            Err(Refusal::Drop(reason)) => Opened::Refused(reason),
+        }
+    }
+
+    /// Finds out who sent an initiation, so that it can be answered by the device that has this peer.
+    pub fn identify(&mut self, now: Instant, from: SocketAddr, datagram: &[u8], out: &mut [u8]) -> Identified {
+        match self.gate.introduce(now, from, datagram, out) {
+            Ok(introduced) => Identified::Caller(Box::new(Caller(introduced))),
+            Err(Refusal::Cookie(len)) => Identified::Cookie { len },
+            Err(Refusal::Drop(reason)) => Identified::Refused(reason),
+        }
+    }
+
+    /// Answers an initiation; the output is the response. It moves only a peer that has no session: the initiation may be
+    /// one that somebody else kept back and sends from elsewhere.
+    pub fn answer(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        hit: Option<IpAddr>,
+        caller: Caller,
+        out: &mut [u8],
+    ) -> Opened {
+        self.accept(now, Path { to: from, from: hit }, caller, out).unwrap_or_else(Opened::Refused)
+    }
+
+    fn open_initiation(
+        &mut self,
+        now: Instant,
+        path: Path,
+        datagram: &[u8],
+        out: &mut [u8],
+    ) -> Result<Opened, Refusal> {
+        let introduced = self.gate.introduce(now, path.to, datagram, out)?;
+        self.accept(now, path, Caller(introduced), out).map_err(Refusal::Drop)
+    }
+
+    fn accept(&mut self, now: Instant, path: Path, caller: Caller, out: &mut [u8]) -> Result<Opened, DropReason> {
+        let slot = self.slot(caller.key()).map_err(|_| DropReason::Unauthenticated)?;
+        let Device { gate, slots, .. } = self;
+        let peer = slots[slot.index()].peer.as_mut().ok_or(DropReason::NoSession)?;
+        let len = peer.accept(now, gate, caller.0, out)?;
+        if !peer.is_live(now, gate) && peer.follow(path) {
+            self.tell(slot);
+        }
+        self.look_at(slot);
+        Ok(Opened::Reply { peer: slot, len })
+    }
+
+    fn open_response(&mut self, now: Instant, path: Path, datagram: &[u8], out: &mut [u8]) -> Result<Opened, Refusal> {
+        let receiver = number(datagram, 8);
+        let slot = self.named(SessionIndex(receiver)).ok_or(Refusal::Drop(DropReason::NoSession))?;
+        if !self.peer(slot).is_some_and(|peer| peer.awaits(receiver)) {
+            return Err(Refusal::Drop(DropReason::NoSession));
+        }
+        self.gate.admit(now, path.to, datagram, out)?;
+        let Device { gate, slots, .. } = self;
+        let peer = slots[slot.index()].peer.as_mut().ok_or(Refusal::Drop(DropReason::NoSession))?;
+        let message = datagram.try_into().map_err(|_| Refusal::Drop(DropReason::NotWireguard))?;
+        peer.finish(now, gate, message).map_err(Refusal::Drop)?;
+        peer.follow(path);
+        // The peer may not send before it hears from us: packets that wait do, else an empty message.
+        let confirmation = peer.session.as_mut().filter(|session| session.waiting.is_empty());
+        let sealed = confirmation.and_then(|session| session.seal(now, &gate.limits, &mut gate.random, &[], out));
+        self.after_change(now, slot);
+        Ok(match sealed {
+            Some((len, _)) => Opened::Reply { peer: slot, len },
+            None => Opened::Empty { peer: slot },
+        })
+    }
+
+    fn open_cookie(&mut self, now: Instant, datagram: &[u8]) -> Result<Opened, Refusal> {
+        let receiver = number(datagram, 4);
+        let slot = self.named(SessionIndex(receiver)).ok_or(Refusal::Drop(DropReason::NoSession))?;
+        let reply = datagram.try_into().map_err(|_| Refusal::Drop(DropReason::NotWireguard))?;
+        let peer = self.peer_mut(slot).ok_or(Refusal::Drop(DropReason::NoSession))?;
+        peer.take_cookie(now, receiver, reply).map_err(Refusal::Drop)?;
+        Ok(Opened::Empty { peer: slot })
+    }
+
+    #[inline]
+    fn open_data(&mut self, now: Instant, path: Path, datagram: &[u8], out: &mut [u8]) -> Result<Opened, Refusal> {
+        let receiver = number(datagram, 4);
+        let slot = self.named(SessionIndex(receiver)).ok_or(Refusal::Drop(DropReason::NoSession))?;
+        let (header, body) = datagram.split_first_chunk::<HEADER>().ok_or(Refusal::Drop(DropReason::NotWireguard))?;
+        let sealed = &mut out[..body.len()];
+        sealed.copy_from_slice(body);
+        let Device { gate, slots, wheel, .. } = self;
+        let peer = slots[slot.index()].peer.as_mut().ok_or(Refusal::Drop(DropReason::NoSession))?;
+        let session = peer.session.as_mut().ok_or(Refusal::Drop(DropReason::NoSession))?;
+        let arrival = session.open(now, &gate.limits, header, sealed).map_err(Refusal::Drop)?;
+        if let Some(at) = arrival.timer {
+            wheel.set(slot.0, at);
+        }
+        let is_elsewhere = arrival.fresh == Fresh::Newest && peer.path != Some(path);
+        let moved = is_elsewhere && peer.follow(path);
+        peer.heard();
+        if arrival.confirms {
+            peer.last_handshake = Some(now);
+        }
+        if arrival.confirms || moved {
+            self.after_change(now, slot);
+        }
+        Ok(content(&out[..body.len() - TAG], slot))
+    }
+
+    /// Packets wait that [`Device::flush`] can now seal.
+    pub fn can_flush(&self, slot: PeerSlot) -> bool {
+        let session = self.peer(slot).filter(|peer| peer.was_live && peer.path.is_some());
+        session.and_then(|peer| peer.session.as_ref()).is_some_and(|session| !session.waiting.is_empty())
+    }
+
+    /// Seals one packet that waited for a session. `None`: that was the last.
+    pub fn flush(&mut self, now: Instant, slot: PeerSlot, out: &mut [u8]) -> Option<usize> {
+        let Device { gate, slots, wheel, .. } = self;
+        let Peer { session, .. } = &mut **slots.get_mut(slot.index())?.peer.as_mut()?;
+        let session = session.as_mut().filter(|session| session.keys.is_live(now, &gate.limits))?;
+        let packet = session.waiting.pop()?;
+        let (len, timer) = session.seal(now, &gate.limits, &mut gate.random, &packet, out)?;
+        if let Some(at) = timer {
+            wheel.set(slot.0, at);
+        }
+        Some(len)
+    }
+
+    /// The next message that time asks for. `None`: nothing more is due.
+    pub fn poll_transmit(&mut self, now: Instant, out: &mut [u8]) -> Option<Transmit> {
+        while let Some(id) = self.wheel.pop(now) {
+            let slot = PeerSlot(id);
+            let Device { gate, slots, .. } = self;
+            let Some(Slot { peer: Some(peer), .. }) = slots.get_mut(slot.index()) else { continue };
+            let path = peer.path;
+            let message = peer.run_timers(now, gate, out);
+            if peer.settle(now, gate) || peer.path != path {
+                self.tell(slot);
+            }
+            self.look_at(slot);
+            if let Some(len) = message {
+                return Some(Transmit { peer: slot, len });
+            }
+        }
+        None
+    }
+
+    /// When [`Device::poll_transmit`] has to be called. `None`: no session wants anything.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.wheel.next()
+    }
+
+    /// Packets that waited in vain, since this was asked last.
+    pub fn take_abandoned(&mut self) -> u64 {
+        std::mem::take(&mut self.gate.abandoned)
+    }
+
+    /// The session of a peer began or was renewed, or the peer is elsewhere.
+    fn after_change(&mut self, now: Instant, slot: PeerSlot) {
+        let Device { gate, slots, .. } = self;
+        if let Some(peer) = &mut slots[slot.index()].peer {
+            peer.settle(now, gate);
+        }
+        self.tell(slot);
+        self.look_at(slot);
+    }
+
+    pub(super) fn tell(&mut self, slot: PeerSlot) {
+        if let Some(Slot { peer: Some(peer), .. }) = self.slots.get_mut(slot.index())
+            && !std::mem::replace(&mut peer.is_told, true)
+        {
+            self.events.push_back(peer.key);
+        }
+    }
+}
+
+/// What an authentic message carries. What the padding is, the header of the packet says.
+fn content(plain: &[u8], peer: PeerSlot) -> Opened {
+    let Some(first) = plain.first() else { return Opened::Empty { peer } };
+    let len = match version(*first) {
+        4 => plain.first_chunk().map(|header| usize::from(ipv4::Header::from(*header).total_len())),
+        6 => plain.first_chunk().map(|header| ipv6::LEN + usize::from(ipv6::Header::from(*header).payload_len())),
+        0 => return Opened::Probe { peer, len: plain.len() },
+        _ => return Opened::Refused(DropReason::UnknownVersion),
+    };
+    match len {
+        Some(len @ ipv4::LEN..) if len <= plain.len() => Opened::Packet { peer, len },
+        Some(..ipv4::LEN) => Opened::Refused(DropReason::Malformed),
+        Some(_) | None => Opened::Refused(DropReason::Truncated),
+    }
+}
+
+/// 0 where the datagram is too short, and no session has that by chance.
+fn number(datagram: &[u8], at: usize) -> u32 {
+    datagram.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |bytes| u32::from_le_bytes(*bytes))
+}
