@@ -11,6 +11,7 @@ pub mod frame;
 pub mod ids;
 pub mod locate;
 pub mod maps;
+pub mod spread;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
 pub mod wire;

@@ -1,7 +1,5 @@
-//! Loads and stores of packet bytes at any alignment.
-//!
-//! Packet pointers may be read unaligned, the stack may not. The compiler knows of no such difference and would take each
-//! byte on its own, so these are instructions by hand, of 8, 4, 2 and 1 bytes.
+//! Loads and stores of packet bytes at any alignment, in words of up to 8 bytes: packet pointers may be unaligned, the stack
+//! may not, and the compiler, which knows of no such difference, would take each byte on its own.
 
 use core::arch::asm;
 
@@ -26,7 +24,6 @@ macro_rules! store {
     )*}};
 }
 
-/// # Safety
 /// All `N` bytes at `from` have been proved to lie in the packet.
 pub(crate) unsafe fn load<const N: usize>(from: usize) -> [u8; N] {
     let (mut bytes, mut at) = ([0; N], 0);
@@ -35,7 +32,6 @@ pub(crate) unsafe fn load<const N: usize>(from: usize) -> [u8; N] {
     bytes
 }
 
-/// # Safety
 /// As for [`load`].
 pub(crate) unsafe fn store<const N: usize>(to: usize, bytes: [u8; N]) {
     let mut at = 0;

@@ -1,4 +1,4 @@
-//! XDP and tc programs: adapters around `mesh_common::datapath`, which judges every packet.
+//! XDP, tc and socket programs: adapters around `mesh_common::datapath` and `spread`, which judge every packet.
 //! Nothing is marked `inline`: bpf-linker inlines whatever is not told otherwise.
 #![no_std]
 #![no_main]
@@ -7,6 +7,7 @@
 mod bytes;
 mod fib;
 mod maps;
+mod sockets;
 mod tc;
 mod xdp;
 

@@ -1,11 +1,18 @@
 //! The BPF maps: what packets are judged by ([`Tables`]), what was counted, and the limit for ICMP errors.
 
-use aya_ebpf::{Global, bindings::*, helpers::bpf_ktime_get_ns, macros::map, maps::*};
+use aya_ebpf::{
+    Global,
+    bindings::*,
+    helpers::bpf_ktime_get_ns,
+    macros::map,
+    maps::{lpm_trie::LpmTrie, *},
+};
 use mesh_common::{
     datapath::{DropReason, Tables, hook::Counters},
     ids::{IfIndex, RemapId},
     locate::{locate_v4, locate_v6},
     maps::{self, Counter, Entry4, Entry6, INTERFACE_SLOTS, IcmpTokens, InterfaceCounter, Node, Prefix6, Remap},
+    spread,
 };
 
 /// Whether rewritten frames are sent on by redirect. If not, the kernel forwards them.
@@ -15,38 +22,37 @@ pub(crate) static REDIRECT: Global<u8> = Global::new(1);
 #[unsafe(no_mangle)]
 static ICMP_RATE: Global<u32> = Global::new(1_000);
 
-/// Slots are words of 64 bits: no entry is ever seen half-way. `meshd` writes them through a mapping of its own.
-#[map]
-static TOP_V4: Array<u64> = Array::with_max_entries(maps::TOP_SLOTS as u32, BPF_F_MMAPABLE);
-/// `max_entries` is set at load.
-#[map]
-static CHUNKS_V4: Array<u64> = Array::with_max_entries(maps::CHUNK_SLOTS as u32, BPF_F_MMAPABLE);
-/// Not preallocated: a removed element is not given to another key while a program still reads it.
-#[map]
-static TABLE_V6: HashMap<Prefix6, Entry6> = HashMap::with_max_entries(maps::REMAPS, BPF_F_NO_PREALLOC);
-/// [`maps::V6_LENGTHS`] bytes.
-#[map]
-static LENGTHS_V6: Array<u64> = Array::with_max_entries(1, 0);
-#[map]
-static REMAPS: Array<Remap> = Array::with_max_entries(maps::REMAPS, 0);
-#[map]
-static NODE: Array<Node> = Array::with_max_entries(1, 0);
-#[map]
-static WIREGUARD_PORTS: Array<u64> = Array::with_max_entries(maps::PORT_WORDS, 0);
-/// Of interfaces with an XDP program, by [`maps::interface_slot`].
-#[map]
-pub(crate) static LINK_ADDRESSES: Array<u64> = Array::with_max_entries(INTERFACE_SLOTS as u32, 0);
-/// Interfaces that were found to take redirected frames, by their index.
-#[map]
-pub(crate) static REDIRECTS: DevMapHash = DevMapHash::with_max_entries(INTERFACE_SLOTS as u32, 0);
-#[map]
-static DROPS: PerCpuArray<u64> = PerCpuArray::with_max_entries(DropReason::ALL.len() as u32, 0);
-#[map]
-static REMAP_COUNTERS: PerCpuArray<Counter> = PerCpuArray::with_max_entries(maps::REMAPS, 0);
-#[map]
-static INTERFACE_COUNTERS: PerCpuArray<InterfaceCounter> = PerCpuArray::with_max_entries(INTERFACE_SLOTS as u32, 0);
-#[map]
-static ICMP_TOKENS: PerCpuArray<IcmpTokens> = PerCpuArray::with_max_entries(1, 0);
+macro_rules! maps {
+    ($($(#[$doc:meta])* $name:ident: $kind:ty = $entries:expr, $flags:expr;)*) => {$(
+        $(#[$doc])* #[map] pub(crate) static $name: $kind = <$kind>::with_max_entries($entries, $flags);
+    )*};
+}
+maps! {
+    /// Slots are words of 64 bits: no entry is ever seen half-way. `meshd` writes them through a mapping of its own.
+    TOP_V4: Array<u64> = maps::TOP_SLOTS as u32, BPF_F_MMAPABLE;
+    /// `max_entries` is set at load.
+    CHUNKS_V4: Array<u64> = maps::CHUNK_SLOTS as u32, BPF_F_MMAPABLE;
+    /// Not preallocated: a removed element is not given to another key while a program still reads it.
+    TABLE_V6: HashMap<Prefix6, Entry6> = maps::REMAPS, BPF_F_NO_PREALLOC;
+    /// [`maps::V6_LENGTHS`] bytes.
+    LENGTHS_V6: Array<u64> = 1, 0;
+    REMAPS: Array<Remap> = maps::REMAPS, 0;
+    NODE: Array<Node> = 1, 0;
+    WIREGUARD_PORTS: Array<u64> = maps::PORT_WORDS, 0;
+    /// Of interfaces with an XDP program, by [`maps::interface_slot`].
+    LINK_ADDRESSES: Array<u64> = INTERFACE_SLOTS as u32, 0;
+    /// Interfaces that were found to take redirected frames, by their index.
+    REDIRECTS: DevMapHash = INTERFACE_SLOTS as u32, 0;
+    DROPS: PerCpuArray<u64> = DropReason::ALL.len() as u32, 0;
+    REMAP_COUNTERS: PerCpuArray<Counter> = maps::REMAPS, 0;
+    INTERFACE_COUNTERS: PerCpuArray<InterfaceCounter> = INTERFACE_SLOTS as u32, 0;
+    ICMP_TOKENS: PerCpuArray<IcmpTokens> = 1, 0;
+    /// The queue of each slot that flows fall into.
+    QUEUES: Array<u32> = spread::FLOW_SLOTS, 0;
+    /// The queue of a destination whose peer belongs to one.
+    OWNERS: LpmTrie<[u64; 2], u32> = spread::OWNERS, BPF_F_NO_PREALLOC;
+    SOCKETS: ReusePortSockArray = 2 * spread::MAX_QUEUES, 0;
+}
 
 pub(crate) struct Maps;
 
@@ -104,7 +110,6 @@ fn entry_v6(address: &[u8; 16]) -> Entry6 {
 
 #[expect(clippy::mut_from_ref, reason = "the map is the kernel's memory")]
 fn slot<T>(map: &'static PerCpuArray<T>, index: u32) -> Option<&'static mut T> {
-    // SAFETY: a live map value of this CPU, which programs of ours alone use while they run on it, each reference for the
-    // length of one statement.
+    // SAFETY: a live map value of this CPU, which only programs of ours use while they run on it, each for one statement.
     map.get_ptr_mut(index).map(|value| unsafe { &mut *value })
 }

@@ -1,7 +1,7 @@
-//! The tc classifiers: [`Frame`] over a socket buffer, and the actions of the stack. A buffer may be in pieces and its checksum complete, partial or known by sum; the helpers know, so all access is
-//! through them.
+//! The tc classifiers: [`Frame`] over a socket buffer, and the actions of the stack. A buffer may be in pieces, its checksum
+//! complete, partial or known by sum; the helpers know, so all access is through them.
 
-use core::{marker::PhantomData, ptr::null_mut};
+use core::ptr::null_mut;
 
 use aya_ebpf::{bindings::*, helpers::*, macros::classifier, programs::TcContext};
 use aya_log_ebpf::debug;
@@ -10,27 +10,26 @@ use mesh_common::{
     datapath::{forward::*, hook::*, route::Fib},
     frame::{Frame, L4Checksum, super_segment_len},
     ids::IfIndex,
+    spread::Peek,
 };
 
-use crate::{bytes, fib::KernelRoutes, maps::Maps};
+use crate::{bytes, fib::KernelRoutes, maps::Maps, sockets::*};
 
 #[classifier]
 pub(crate) fn tc_workload(ctx: TcContext) -> i32 {
-    run(TcFrame::<Workload>(ctx.skb.skb, PhantomData), Workload, &Maps, Maps)
+    run(TcFrame::<0>(ctx.skb.skb), |_| Workload, &Maps, Maps)
 }
 
 #[classifier]
 pub(crate) fn tc_underlay(ctx: TcContext) -> i32 {
-    let frame = TcFrame::<Underlay>(ctx.skb.skb, PhantomData);
-    let door = Underlay(frame.interface());
-    run(frame, door, &Maps, Maps)
+    run(TcFrame::<1>(ctx.skb.skb), Underlay, &Maps, Maps)
 }
 
 /// A socket buffer, from its Ethernet header on. Its type differs by program, so that each function has one caller and is
 /// inlined.
-struct TcFrame<D>(*mut __sk_buff, PhantomData<D>);
+struct TcFrame<const DOOR: u8>(*mut __sk_buff);
 
-impl<D> Hook for TcFrame<D> {
+impl<const DOOR: u8> Hook for TcFrame<DOOR> {
     /// Leaves the packet to the programs behind ours.
     const PASS: i32 = TC_ACT_UNSPEC;
     const DROP: i32 = TC_ACT_SHOT;
@@ -50,7 +49,7 @@ impl<D> Hook for TcFrame<D> {
         unsafe { (*self.0).vlan_present != 0 }
     }
 
-    fn routes(&self) -> impl Fib + use<D> {
+    fn routes(&self) -> impl Fib + use<DOOR> {
         KernelRoutes::<true>(self.0.cast())
     }
 
@@ -69,17 +68,13 @@ impl<D> Hook for TcFrame<D> {
     }
 }
 
-impl<D> Frame for TcFrame<D> {
+impl<const DOOR: u8> Frame for TcFrame<DOOR> {
     fn len(&self) -> usize {
-        // SAFETY: see `interface`.
-        unsafe { (*self.0).len as usize }
+        TcContext::new(self.0).len() as usize
     }
 
     fn load<const N: usize>(&self, at: usize) -> Option<[u8; N]> {
-        let mut bytes: Words<N> = ([], [0; N]);
-        // SAFETY: the helper writes exactly N bytes, or fails.
-        let error = unsafe { bpf_skb_load_bytes(self.0.cast(), at as u32, bytes.1.as_mut_ptr().cast(), N as u32) };
-        (error == 0).then_some(bytes.1)
+        Packet(self.0.cast()).peek(at)
     }
 
     fn store<const N: usize>(&mut self, at: usize, bytes: [u8; N]) -> Option<()> {
@@ -93,19 +88,14 @@ impl<D> Frame for TcFrame<D> {
         let pseudo_header = if field.pseudo_header { BPF_F_PSEUDO_HDR } else { 0 };
         let flags = pseudo_header | if field.zero_is_none { BPF_F_MARK_MANGLED_0 } else { 0 };
         let change = difference(old, new);
-        // SAFETY: the helpers check the offset.
-        unsafe {
-            // Size 0 in the flags: the change itself is given, which serves every N.
-            if bpf_l4_csum_replace(self.0, field.at as u32, 0, change.into(), flags.into()) != 0 {
-                return None;
-            }
-            if N == 16 && field.pseudo_header {
-                // IPv6 has no header checksum to balance its addresses, so the sum over a received packet (CHECKSUM_COMPLETE)
-                // has not changed, but the helper took the change out of it. Fails where there is no such sum.
-                bpf_csum_update(self.0, change);
-            }
+        // SAFETY: the helper checks the offset. Size 0 in the flags: the change itself is given, which serves every N.
+        let failed = unsafe { bpf_l4_csum_replace(self.0, field.at as u32, 0, change.into(), flags.into()) != 0 };
+        if !failed && N == 16 && field.pseudo_header {
+            // SAFETY: no preconditions. IPv6 has no header checksum to balance its addresses, so the sum over a received
+            // packet (CHECKSUM_COMPLETE) has not changed, but the helper took the change out of it. Fails without such a sum.
+            unsafe { bpf_csum_update(self.0, change) };
         }
-        Some(())
+        (!failed).then_some(())
     }
 
     fn segment_len(&self, l3: usize) -> usize {
@@ -127,6 +117,3 @@ impl<D> Frame for TcFrame<D> {
         (!refused).then_some(())
     }
 }
-
-/// Bytes on the stack that the compiler moves by words.
-type Words<const N: usize> = ([u64; 0], [u8; N]);

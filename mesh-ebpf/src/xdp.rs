@@ -1,8 +1,13 @@
 //! The XDP programs: [`Frame`] over packet pointers, and the actions of a driver.
 
-use core::{arch::asm, marker::PhantomData};
+use core::arch::asm;
 
-use aya_ebpf::{bindings::*, helpers::*, macros::xdp, programs::XdpContext};
+use aya_ebpf::{
+    bindings::{xdp_action::*, *},
+    helpers::*,
+    macros::xdp,
+    programs::XdpContext,
+};
 use aya_log_ebpf::debug;
 use mesh_common::{
     checksum::{replace, replace_optional},
@@ -11,43 +16,32 @@ use mesh_common::{
     ids::IfIndex,
     maps::{interface_slot, link_address},
 };
-use xdp_action::*;
 
 use crate::{bytes, fib::KernelRoutes, maps::*};
 
 #[xdp]
 pub(crate) fn xdp_workload(ctx: XdpContext) -> u32 {
-    run(XdpFrame::<Workload>::new(ctx.ctx), Workload, &Maps, Maps) as u32
+    run(XdpFrame::<0>::new(ctx.ctx), |_| Workload, &Maps, Maps) as u32
 }
 
 #[xdp]
 pub(crate) fn xdp_underlay(ctx: XdpContext) -> u32 {
-    let frame = XdpFrame::<Underlay>::new(ctx.ctx);
-    let door = Underlay(frame.interface());
-    run(frame, door, &Maps, Maps) as u32
-}
-
-/// Passes everything: what the cost of the others is measured against.
-#[xdp]
-pub(crate) fn xdp_empty(_: XdpContext) -> u32 {
-    XDP_PASS
+    run(XdpFrame::<1>::new(ctx.ctx), Underlay, &Maps, Maps) as u32
 }
 
 /// The frame in the driver's buffer. Its type differs by program, so that each function has one caller and is inlined.
-struct XdpFrame<D> {
+struct XdpFrame<const DOOR: u8> {
     ctx: *mut xdp_md,
     start: usize,
     end: usize,
-    door: PhantomData<D>,
 }
 
-impl<D> XdpFrame<D> {
+impl<const DOOR: u8> XdpFrame<DOOR> {
     fn new(ctx: *mut xdp_md) -> Self {
-        // SAFETY: the context is valid as long as the program runs; so in all of this file.
-        let (mut start, mut end) = unsafe { ((*ctx).data as usize, (*ctx).data_end as usize) };
+        let (mut start, mut end) = (XdpContext::new(ctx).data(), XdpContext::new(ctx).data_end());
         // SAFETY: does nothing but hide that the fields have 32 bits: so compared, they teach the verifier nothing.
         unsafe { asm!("{0} = {0}", "{1} = {1}", inout(reg) start, inout(reg) end, options(pure, nomem, nostack)) };
-        XdpFrame { ctx, start, end, door: PhantomData }
+        XdpFrame { ctx, start, end }
     }
 
     /// Where `N` bytes of the frame are. The verifier wants a bound on offsets; 32 KB into a frame is no header of it.
@@ -56,13 +50,12 @@ impl<D> XdpFrame<D> {
     }
 }
 
-impl<D> Hook for XdpFrame<D> {
+impl<const DOOR: u8> Hook for XdpFrame<DOOR> {
     const PASS: i32 = XDP_PASS as i32;
     const DROP: i32 = XDP_DROP as i32;
 
     fn interface(&self) -> IfIndex {
-        // SAFETY: see `new`.
-        IfIndex(unsafe { (*self.ctx).ingress_ifindex })
+        IfIndex(XdpContext::new(self.ctx).ingress_ifindex() as u32)
     }
 
     fn is_sent_here(&self) -> bool {
@@ -70,7 +63,7 @@ impl<D> Hook for XdpFrame<D> {
         head.is_some_and(|head| LINK_ADDRESSES.get(interface_slot(interface)) == Some(&link_address(interface, head)))
     }
 
-    fn routes(&self) -> impl Fib + use<D> {
+    fn routes(&self) -> impl Fib + use<DOOR> {
         KernelRoutes::<false>(self.ctx.cast())
     }
 
@@ -87,7 +80,7 @@ impl<D> Hook for XdpFrame<D> {
     }
 }
 
-impl<D> Frame for XdpFrame<D> {
+impl<const DOOR: u8> Frame for XdpFrame<DOOR> {
     fn len(&self) -> usize {
         self.end - self.start
     }

@@ -6,7 +6,6 @@ mod v6;
 use super::{
     DropReason, Tables,
     icmp_error::Error,
-    route::{Fib, Flow, Route},
     transport::{Quoted, Transport},
 };
 use crate::{
@@ -61,6 +60,8 @@ pub trait Address<const N: usize>: Copy + Eq {
     /// What an ICMP error stands behind: the largest [`IpHeader::quote_len`] is `QUOTE_WORDS` words.
     const HEADER_LEN: usize;
     const QUOTE_WORDS: usize;
+    /// One of [`super::route::family`].
+    const FAMILY: u8;
 
     /// Runs a stage of the pipeline: apart where the addresses are too large to keep all stages in one stack frame.
     fn stage<R>(stage: impl FnOnce() -> R) -> R;
@@ -78,7 +79,11 @@ pub trait Address<const N: usize>: Copy + Eq {
     /// The source of ICMP errors that this node makes; `None` when the node has none.
     fn gateway(node: &Node, presented: bool) -> Option<Self>;
 
-    fn route<R: Fib>(fib: &R, flow: &Flow<N>) -> Route;
+    /// As the kernel's structures have an address: words in network order, of IPv4 only the first.
+    fn words(self) -> [u32; 4];
+
+    /// Type of service or traffic class, as [`super::route::Flow::class`] has it.
+    fn class(tos: u8) -> u32;
 
     /// An address of one interface, not of a group, of nobody or of the loopback.
     fn is_unicast(self) -> bool;

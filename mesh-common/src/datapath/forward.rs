@@ -228,7 +228,7 @@ where
     }
     // Others' datagrams that this node forwards may go to the same port elsewhere.
     let flow = flow(job.frame, job.l3, &job.header, job.header.src(), job.header.dst());
-    <[u8; N]>::route(fib, &flow) == Route::Local
+    fib.route(&flow) == Route::Local
 }
 
 /// What is passed up and can meet neither of the two problems that the kernel would report with the wrong addresses.
@@ -310,7 +310,7 @@ where
     let flow = flow(frame, l3, header, rewrite.src, rewrite.dst);
     match fib.onward() {
         Onward::PassUp if flow.len <= ALWAYS_FITS && header.ttl() > 1 => Route::NeedsKernel,
-        Onward::PassUp | Onward::Redirect => <[u8; N]>::route(fib, &flow),
+        Onward::PassUp | Onward::Redirect => fib.route(&flow),
     }
 }
 
@@ -321,11 +321,18 @@ fn flow<const N: usize, F: Frame>(
     header: &<[u8; N] as Address<N>>::Header,
     src: [u8; N],
     dst: [u8; N],
-) -> Flow<N>
+) -> Flow
 where
     [u8; N]: Address<N>,
 {
-    Flow { src, dst, tos: header.tos(), protocol: header.protocol(), len: frame.segment_len(l3) }
+    Flow {
+        family: <[u8; N]>::FAMILY,
+        protocol: header.protocol(),
+        class: <[u8; N]>::class(header.tos()),
+        src: src.words(),
+        dst: dst.words(),
+        len: frame.segment_len(l3),
+    }
 }
 
 /// What the sender has to be told instead.

@@ -56,8 +56,13 @@ pub trait Counters {
 /// Judges the frame and acts on it; gives the action. Frames for other hosts pass unread, and those with a VLAN tag: VLANs
 /// are served on their own devices.
 #[inline(always)]
-pub fn run<H: Hook, D: Door, T: Tables, C: Counters>(mut frame: H, door: D, tables: &T, mut counters: C) -> i32 {
-    let len = frame.len();
+pub fn run<H: Hook, D: Door, T: Tables, C: Counters>(
+    mut frame: H,
+    door: impl FnOnce(IfIndex) -> D,
+    tables: &T,
+    mut counters: C,
+) -> i32 {
+    let (len, door) = (frame.len(), door(frame.interface()));
     let is_tagged = frame.has_tag_aside()
         || matches!(frame.load(ethernet::ETHERTYPE_AT), Some(ethernet::VLAN | ethernet::SERVICE_VLAN));
     if let Some(counter) = counters.interface(frame.interface()) {

@@ -2,37 +2,20 @@
 
 use crate::ids::IfIndex;
 
-/// The packet that a route is asked for, by its addresses as they leave.
+/// The packet that a route is asked for, by its addresses as they leave. As `struct bpf_fib_lookup` has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(C, align(8))]
-pub struct Flow<const N: usize> {
-    pub src: [u8; N],
-    pub dst: [u8; N],
-    /// Type of service, or traffic class.
-    pub tos: u8,
+pub struct Flow {
+    /// One of [`family`].
+    pub family: u8,
     /// The protocol of the first header behind the IP header.
     pub protocol: u8,
+    /// IPv4: the type of service in the first byte. IPv6: the traffic class in its place of the header's first word.
+    pub class: u32,
+    /// Words in network order; an IPv4 address is the first.
+    pub src: [u32; 4],
+    pub dst: [u32; 4],
     /// Bytes of the longest packet on the wire, from the IP header on.
     pub len: usize,
-}
-
-impl Flow<16> {
-    /// As the kernel's structures have an IPv6 address: words in network order.
-    #[inline(always)]
-    pub fn src_words(&self) -> [u32; 4] {
-        words(self.src)
-    }
-
-    #[inline(always)]
-    pub fn dst_words(&self) -> [u32; 4] {
-        words(self.dst)
-    }
-}
-
-#[inline(always)]
-const fn words(address: [u8; 16]) -> [u32; 4] {
-    let bits = u128::from_ne_bytes(address);
-    [bits as u32, (bits >> 32) as u32, (bits >> 64) as u32, (bits >> 96) as u32]
 }
 
 /// Address families as the kernel numbers them.
@@ -81,9 +64,7 @@ pub enum Onward {
 
 /// The kernel's routing table. `bpf_fib_lookup` and the tests' memory both provide it.
 pub trait Fib {
-    fn route_v4(&self, flow: &Flow<4>) -> Route;
-
-    fn route_v6(&self, flow: &Flow<16>) -> Route;
+    fn route(&self, flow: &Flow) -> Route;
 
     /// How rewritten packets leave at this hook.
     fn onward(&self) -> Onward;
@@ -124,14 +105,6 @@ impl Route {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn words_keep_the_order_of_bytes() {
-        let src = std::array::from_fn(|i| i as u8);
-        let flow = Flow { src, dst: [0; 16], tos: 0, protocol: 6, len: 100 };
-        assert_eq!(flow.src_words().map(u32::to_ne_bytes).concat(), src);
-        assert_eq!(flow.dst_words(), [0; 4]);
-    }
 
     #[test]
     fn every_answer_of_the_kernel_means_something() {

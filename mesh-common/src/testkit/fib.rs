@@ -22,11 +22,7 @@ impl FixedFib {
 }
 
 impl Fib for FixedFib {
-    fn route_v4(&self, flow: &Flow<4>) -> Route {
-        self.answer(flow.len)
-    }
-
-    fn route_v6(&self, flow: &Flow<16>) -> Route {
+    fn route(&self, flow: &Flow) -> Route {
         self.answer(flow.len)
     }
 

@@ -6,7 +6,7 @@ use crate::{
     datapath::{
         DropReason, Tables,
         icmp_error::{self, Error},
-        route::{Fib, Flow, Route},
+        route::family,
         transport::{self, Quoted, Transport},
     },
     frame::Frame,
@@ -87,6 +87,7 @@ impl Address<4> for [u8; 4] {
     const DST_AT: usize = ipv4::DST_AT;
     const HEADER_LEN: usize = ipv4::LEN;
     const QUOTE_WORDS: usize = (ipv4::MAX_LEN + tcp::LEN) / 4;
+    const FAMILY: u8 = family::IPV4;
 
     #[inline(always)]
     fn stage<R>(stage: impl FnOnce() -> R) -> R {
@@ -127,8 +128,13 @@ impl Address<4> for [u8; 4] {
     }
 
     #[inline(always)]
-    fn route<R: Fib>(fib: &R, flow: &Flow<4>) -> Route {
-        fib.route_v4(flow)
+    fn words(self) -> [u32; 4] {
+        [u32::from_ne_bytes(self), 0, 0, 0]
+    }
+
+    #[inline(always)]
+    fn class(tos: u8) -> u32 {
+        u32::from_ne_bytes([tos, 0, 0, 0])
     }
 
     #[inline(always)]

@@ -5,7 +5,7 @@ use crate::{
     datapath::{
         DropReason, Tables, apart,
         icmp_error::{self, Error},
-        route::{Fib, Flow, Route},
+        route::family,
         transport::{self, Quoted, Transport},
     },
     frame::Frame,
@@ -87,6 +87,7 @@ impl Address<16> for [u8; 16] {
     const DST_AT: usize = ipv6::DST_AT;
     const HEADER_LEN: usize = ipv6::LEN;
     const QUOTE_WORDS: usize = ipv6::QUOTE_LEN / 4;
+    const FAMILY: u8 = family::IPV6;
 
     #[inline(always)]
     fn stage<R>(stage: impl FnOnce() -> R) -> R {
@@ -129,8 +130,14 @@ impl Address<16> for [u8; 16] {
     }
 
     #[inline(always)]
-    fn route<R: Fib>(fib: &R, flow: &Flow<16>) -> Route {
-        fib.route_v6(flow)
+    fn words(self) -> [u32; 4] {
+        let bits = u128::from_ne_bytes(self);
+        [bits as u32, (bits >> 32) as u32, (bits >> 64) as u32, (bits >> 96) as u32]
+    }
+
+    #[inline(always)]
+    fn class(tos: u8) -> u32 {
+        (u32::from(tos) << 20).to_be()
     }
 
     #[inline(always)]

@@ -25,7 +25,8 @@ pub const OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "
 const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 /// `BPF_FS_MAGIC`.
 const BPFFS: u32 = 0xcafe_4a11;
-const ALL_MAPS: [&str; 13] = [
+/// What is pinned, and shared by all programs of interfaces.
+pub(super) const ALL_MAPS: [&str; 13] = [
     name::TOP_V4,
     name::CHUNKS_V4,
     name::TABLE_V6,

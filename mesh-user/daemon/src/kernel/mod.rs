@@ -11,6 +11,7 @@ pub mod netlink_neighbour;
 pub mod netlink_route;
 pub mod privileges;
 pub mod slot_map;
+pub mod steering;
 pub mod sysctl;
 pub mod tun;
 pub mod tun_device;

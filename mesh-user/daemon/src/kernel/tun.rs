@@ -1,4 +1,4 @@
-//! One queue of a TUN device that carries super-packets with a `virtio_net_hdr`.
+//! The queues of a TUN device, which carry super-packets with a `virtio_net_hdr`.
 //!
 //! A device of the plan outlives the process, so that its routes stay and nothing for a tunnel ever takes another way; one
 //! of `mesh-wg` does not. Addresses, MTU and link state are set by netlink and not here.
@@ -11,6 +11,7 @@ use std::{
         linux::net::SocketAddrExt,
         unix::net::{SocketAddr, UnixListener},
     },
+    sync::Arc,
 };
 
 use anyhow::{Context, bail};
@@ -33,19 +34,24 @@ pub struct Tun {
     udp_segments: bool,
     /// An abstract socket exists once per network namespace and vanishes with its process. It says that the device is
     /// taken, which a persistent multi-queue device itself does not.
-    _claim: Option<UnixListener>,
+    _claim: Option<Arc<UnixListener>>,
 }
 
 impl Tun {
-    /// Makes the device in this thread's network namespace, or adopts the one that an earlier process left.
+    /// Makes the device in this thread's network namespace, or adopts the one that an earlier process left. The queues are
+    /// numbered as they come, and it gets no others.
     ///
     /// # Errors
     /// The device is in use, is another kind of device, or the privileges are missing.
-    pub fn open(name: &DeviceName) -> anyhow::Result<Tun> {
-        let claim = claim(name)?;
-        let queue = attach(name, QUEUE)?;
-        set(&queue, libc::TUNSETPERSIST, 1).with_context(|| format!("{}: make the device persistent", name.0))?;
-        Tun::new(name, queue, Some(claim))
+    pub fn open(name: &DeviceName, queues: NonZeroUsize) -> anyhow::Result<Vec<Tun>> {
+        let claim = Arc::new(claim(name)?);
+        let queue = |_| Tun::new(name, attach(name, QUEUE)?, Some(Arc::clone(&claim)));
+        let opened: Vec<_> = (0..queues.get()).map(queue).collect::<anyhow::Result<_>>()?;
+        let [any, ..] = opened.as_slice() else { return Ok(opened) };
+        set(&any.queue, libc::TUNSETPERSIST, 1).with_context(|| format!("{}: make the device persistent", name.0))?;
+        // An earlier process may have left its program; with one queue nothing is chosen.
+        any.set_steering(None).with_context(|| format!("{}: detach the queue program", name.0))?;
+        Ok(opened)
     }
 
     /// Makes a device that goes with its last queue, in this thread's network namespace.
@@ -58,10 +64,21 @@ impl Tun {
         std::iter::once(Ok(first)).chain(others).collect()
     }
 
-    fn new(name: &DeviceName, queue: OwnedFd, claim: Option<UnixListener>) -> anyhow::Result<Tun> {
+    fn new(name: &DeviceName, queue: OwnedFd, claim: Option<Arc<UnixListener>>) -> anyhow::Result<Tun> {
         set_vnet_header(&queue).with_context(|| format!("{}: set the packet header", name.0))?;
         let udp_segments = set_offloads(&queue).with_context(|| format!("{}: set TUN offloads", name.0))?;
         Ok(Tun { queue, udp_segments, _claim: claim })
+    }
+
+    /// The program (a socket filter) that chooses the queue of each packet of the device; `None`: the kernel does. The
+    /// device keeps it when its queues are closed.
+    pub fn set_steering(&self, program: Option<BorrowedFd<'_>>) -> io::Result<()> {
+        let program: libc::c_int = program.map_or(-1, |program| program.as_raw_fd());
+        // SAFETY: TUNSETSTEERINGEBPF reads one `int`, which lives on this stack frame.
+        match unsafe { libc::ioctl(self.queue.as_raw_fd(), libc::TUNSETSTEERINGEBPF, &raw const program) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
     }
 
     /// The kernel takes and gives UDP super-packets (Linux 6.2).

@@ -36,6 +36,13 @@ pub enum Family {
     V6,
 }
 
+/// Whether a socket has its port for itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sharing {
+    Alone,
+    Shared,
+}
+
 #[derive(Debug)]
 pub struct UdpSocket {
     socket: OwnedFd,
@@ -69,11 +76,24 @@ pub struct Received {
 impl UdpSockets {
     /// Binds all addresses of this thread's network namespace. Port 0: any that is free in both families.
     pub fn bind(port: u16) -> anyhow::Result<UdpSockets> {
+        UdpSockets::bind_as(port, Sharing::Alone)
+    }
+
+    /// Several sockets of one port; which of them gets a message is for a program to choose
+    /// ([`super::steering::Steering::attach_sockets`]).
+    pub fn bind_shared(port: u16, count: usize) -> anyhow::Result<Vec<UdpSockets>> {
+        let first = UdpSockets::bind_as(port, Sharing::Shared)?;
+        let port = first.port;
+        let others = (1..count).map(|_| UdpSockets::bind_as(port, Sharing::Shared));
+        std::iter::once(Ok(first)).chain(others).collect()
+    }
+
+    fn bind_as(port: u16, sharing: Sharing) -> anyhow::Result<UdpSockets> {
         for _ in 0..PORT_ATTEMPTS {
-            let v4 = UdpSocket::bind(SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port)))
+            let v4 = UdpSocket::bind(SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port)), sharing)
                 .with_context(|| format!("bind UDP port {port}: is another process using it?"))?;
             let bound = v4.local_port().context("read the bound UDP port")?;
-            match UdpSocket::bind(SocketAddr::V6(SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, bound, 0, 0))) {
+            match UdpSocket::bind(SocketAddr::V6(SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, bound, 0, 0)), sharing) {
                 Ok(v6) => return Ok(UdpSockets { v4, v6: Some(v6), port: bound }),
                 Err(error) if port == 0 && error.kind() == io::ErrorKind::AddrInUse => {}
                 Err(error) if is_without_ipv6(&error) => return Ok(UdpSockets { v4, v6: None, port: bound }),
@@ -117,7 +137,7 @@ fn is_without_ipv6(error: &io::Error) -> bool {
 }
 
 impl UdpSocket {
-    fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
+    fn bind(address: SocketAddr, sharing: Sharing) -> io::Result<UdpSocket> {
         let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
         // SAFETY: takes no pointers.
         let fd = unsafe { libc::socket(family, libc::SOCK_DGRAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC, 0) };
@@ -127,6 +147,9 @@ impl UdpSocket {
         // SAFETY: the kernel just made this descriptor, and nothing else owns it.
         let socket = UdpSocket { socket: unsafe { OwnedFd::from_raw_fd(fd) } };
         socket.set_options(address.is_ipv4())?;
+        if sharing == Sharing::Shared {
+            socket.set(libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)?;
+        }
         let (name, len) = encode(&address);
         // SAFETY: `name` is a socket address of `len` bytes that outlives the call.
         match unsafe { libc::bind(fd, name.as_ptr().cast(), len) } {

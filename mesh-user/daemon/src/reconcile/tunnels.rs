@@ -4,6 +4,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    num::NonZeroUsize,
     path::Path,
 };
 
@@ -207,7 +208,7 @@ impl World {
         }
         let sockets = self.sockets_for(device, tunnel.listen_port)?;
         let port = sockets.port();
-        let tun = Tun::open(device)?;
+        let tun = Tun::open(device, NonZeroUsize::MIN)?.remove(0);
         let index = self.index(device).unwrap_or_default();
         self.shards.apply(Command::AddTunnel {
             device: device.clone(),

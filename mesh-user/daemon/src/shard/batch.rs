@@ -45,6 +45,8 @@ pub(super) struct Outlet {
 /// What became of a batch.
 pub(super) enum Departure {
     Gone,
+    /// The kernel refused it.
+    Failed,
     /// It left, but not from the address that the peer knows, which is no longer ours.
     WithoutSource(PeerSlot),
 }
@@ -142,7 +144,7 @@ impl Outlet {
     fn send(&mut self, heading: &Heading, payload: &[u8], segment: usize, counters: &ShardCounters) -> Departure {
         let Some(socket) = self.sockets.towards(&heading.path.to) else {
             counters.send_failed.add(1);
-            return Departure::Gone;
+            return Departure::Failed;
         };
         let transmit = |from| Transmit {
             to: heading.path.to,
@@ -173,9 +175,12 @@ impl Outlet {
             Err(error) if whole.segment.is_some() && is_segmentation(&error) => {
                 self.unsegmented = if is_split { self.unsegmented - 1 } else { RETRY_SEGMENTS_AFTER };
                 counters.unsegmented.add(1);
-                send_split(socket, &transmit(heading.path.from), segment, counters);
+                departure = send_split(socket, &transmit(heading.path.from), segment, counters);
             }
-            Err(_) => counters.send_failed.add(payload.len().div_ceil(segment) as u64),
+            Err(_) => {
+                counters.send_failed.add(payload.len().div_ceil(segment) as u64);
+                departure = Departure::Failed;
+            }
         }
         departure
     }
@@ -186,14 +191,17 @@ fn is_segmentation(error: &io::Error) -> bool {
     matches!(Errno::from_io_error(error), Some(Errno::IO | Errno::INVAL | Errno::MSGSIZE))
 }
 
-fn send_split(socket: &UdpSocket, whole: &Transmit<'_>, segment: usize, counters: &ShardCounters) {
+fn send_split(socket: &UdpSocket, whole: &Transmit<'_>, segment: usize, counters: &ShardCounters) -> Departure {
+    let mut departure = Departure::Gone;
     for payload in whole.payload.chunks(segment) {
         let one = Transmit { segment: None, payload, ..*whole };
         let result = send_patiently(socket, &one).or_else(|_| send_patiently(socket, &Transmit { from: None, ..one }));
         if result.is_err() {
             counters.send_failed.add(1);
+            departure = Departure::Failed;
         }
     }
+    departure
 }
 
 /// Waits a little where the socket's buffer is full.

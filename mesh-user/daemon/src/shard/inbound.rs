@@ -10,7 +10,7 @@ use mesh_common::{
     frame::SliceFrame,
     ids::{ConnectionId, RemapId},
 };
-use mesh_core::tunnel::{Opened, PeerSlot, coalesce::MAX_PARTS, ecn, flow};
+use mesh_core::tunnel::{Opened, PeerSlot, coalesce::MAX_PARTS, ecn, flow, lane::Probe};
 
 use super::{
     Routing,
@@ -70,8 +70,12 @@ impl Tunnel {
                     waiting = Some(peer);
                     Some(peer)
                 }
-                // What is no IP packet is for a later protocol of both ends.
-                Opened::Probe { peer, .. } | Opened::Empty { peer } => {
+                Opened::Probe { peer, len } => {
+                    let probe = Probe::parse(&plain[at..at + len]);
+                    self.take_probe(bench, peer, probe);
+                    Some(peer)
+                }
+                Opened::Empty { peer } => {
                     waiting = Some(peer);
                     Some(peer)
                 }

@@ -5,8 +5,10 @@
 //! `inbound` are what it does.
 
 mod batch;
+mod board;
 mod command;
 mod inbound;
+mod lane;
 mod outbound;
 mod roster;
 mod statistics;

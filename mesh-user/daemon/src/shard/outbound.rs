@@ -79,6 +79,7 @@ impl Tunnel {
         if batch.is_better_sent(&heading, segments.count()) {
             self.send(batch, counters);
         }
+        self.bond.is_loaded = true;
         while let Some(segment) = segments.next(self.mtu) {
             self.seal(*now, &heading, segment, batch, counters);
         }

@@ -5,14 +5,15 @@ use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Instant};
 use anyhow::{Context as _, Result, ensure};
 use mesh_core::{
     plan::{DeviceName, Peer, PublicKey, slots::Slots},
-    tunnel::{AllowedIps, Lane, MAX_LANES, StaticSecret},
+    tunnel::{AllowedIps, Lane, MAX_LANES, StaticSecret, lane},
 };
 
 use super::{
     Command, Queue, Routing, Spread,
+    board::Board,
     statistics::{LaneStatistics, PeerCounters, PeerStatistics},
 };
-use crate::kernel::udp::UdpSockets;
+use crate::kernel::{steering::Steering, udp::UdpSockets};
 
 /// A lane among all of a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +37,9 @@ pub(super) struct NewLane {
     pub(super) secret: Option<StaticSecret>,
     pub(super) queue: Queue,
     pub(super) routing: Routing,
+    pub(super) board: Arc<Board>,
+    /// There are other lanes, which could do its work.
+    pub(super) is_watched: bool,
 }
 
 /// What becomes different for one lane.
@@ -63,6 +67,7 @@ pub(super) struct Roster {
 #[derive(Debug)]
 struct Seats {
     spread: Spread,
+    board: Arc<Board>,
     lanes: Vec<Seat>,
     peers: BTreeMap<PublicKey, Vec<PeerSeat>>,
 }
@@ -93,9 +98,10 @@ impl Roster {
     pub(super) fn assign(&mut self, command: Command) -> Result<Vec<Assignment>> {
         match command {
             Command::AddTunnel { device, mtu, secret, spread, queues, routing } => {
-                self.add_tunnel(&device, spread, queues, |name, queue| {
+                let is_watched = spread == Spread::Lanes && queues.len() > 1;
+                self.add_tunnel(&device, spread, queues, |name, queue, board| {
                     let (secret, routing) = (secret.clone(), routing.clone());
-                    NewLane { name, mtu, secret, queue, routing }
+                    NewLane { name, mtu, secret, queue, routing, board, is_watched }
                 })
             }
             Command::SetMtu(device, mtu) => self.on_lanes(&device, || Change::Mtu(mtu)),
@@ -125,7 +131,7 @@ impl Roster {
     pub(super) fn statistics(&self, now: Instant) -> Vec<PeerStatistics> {
         let peers = self.devices.iter().flat_map(|(device, seats)| {
             seats.peers.iter().map(move |(key, on)| {
-                let lanes = on.iter().map(|seat| seat.load(&seats.lanes, now)).collect();
+                let lanes = on.iter().map(|seat| seat.load(seats, now)).collect();
                 PeerStatistics::new(device.clone(), *key, lanes)
             })
         });
@@ -138,7 +144,7 @@ impl Roster {
         device: &DeviceName,
         spread: Spread,
         queues: Vec<Queue>,
-        lane: impl Fn(LaneName, Queue) -> NewLane,
+        lane: impl Fn(LaneName, Queue, Arc<Board>) -> NewLane,
     ) -> Result<Vec<Assignment>> {
         ensure!((1..=MAX_LANES).contains(&queues.len()), "{device}: a device has 1 to {MAX_LANES} queues");
         let mut tasks = self.remove_tunnel(device);
@@ -146,14 +152,15 @@ impl Roster {
             |shard| self.devices.values().flat_map(|seats| &seats.lanes).filter(|s| s.shard == shard).count();
         let first = (0..self.shards).min_by_key(|shard| lanes_on(*shard)).unwrap_or_default();
         let mut lanes = Vec::with_capacity(queues.len());
+        let board = Arc::new(Board::new(queues.len(), steering(spread, &queues)?));
         for (at, queue) in (0..).zip(queues) {
             let shard = (first + usize::from(at)) % self.shards;
             let seat = Seat { shard, port: queue.sockets.port(), peers: 0 };
             let name = LaneName { device: device.clone(), lane: Lane(at) };
-            tasks.push((seat.shard, Task::Add(lane(name, queue))));
+            tasks.push((seat.shard, Task::Add(lane(name, queue, Arc::clone(&board)))));
             lanes.push(seat);
         }
-        self.devices.insert(device.clone(), Seats { spread, lanes, peers: BTreeMap::new() });
+        self.devices.insert(device.clone(), Seats { spread, board, lanes, peers: BTreeMap::new() });
         Ok(tasks)
     }
 
@@ -241,13 +248,27 @@ impl Roster {
     }
 }
 
+/// One queue leaves nothing to choose.
+fn steering(spread: Spread, queues: &[Queue]) -> Result<Option<Steering>> {
+    let [first, _, ..] = queues else { return Ok(None) };
+    let mut steering = Steering::load()?;
+    steering.set_queues(&lane::slots(queues.len(), |_| true))?;
+    steering.attach_tun(&first.tun)?;
+    if spread == Spread::Peers {
+        let sockets: Vec<_> = queues.iter().map(|queue| &queue.sockets).collect();
+        steering.attach_sockets(&sockets)?;
+    }
+    Ok(Some(steering))
+}
+
 fn unknown(device: &DeviceName) -> String {
     format!("{device}: the shards have no such tunnel")
 }
 
 impl PeerSeat {
-    fn load(&self, seats: &[Seat], now: Instant) -> LaneStatistics {
-        let Seat { shard, port, .. } = seats[self.lane.index()];
-        self.counters.load(self.lane, shard, port, now)
+    fn load(&self, seats: &Seats, now: Instant) -> LaneStatistics {
+        let Seat { shard, port, .. } = seats.lanes[self.lane.index()];
+        let condition = seats.board.condition(self.lane);
+        self.counters.load(self.lane, shard, port, condition, now)
     }
 }

@@ -14,7 +14,7 @@ use std::{
 use mesh_common::{datapath::DropReason, ids::RemapId};
 use mesh_core::{
     plan::{DeviceName, PublicKey},
-    tunnel::Lane,
+    tunnel::{Lane, lane::Condition},
 };
 
 /// One reading of everything that the shards count.
@@ -53,6 +53,8 @@ pub struct LaneStatistics {
     pub shard: usize,
     /// Our UDP port.
     pub port: u16,
+    /// Where there is one lane: whether it has a session.
+    pub condition: Condition,
     /// Where the last authentic datagram came from, else the candidate in use.
     pub endpoint: Option<SocketAddr>,
     pub handshake_age: Option<Duration>,
@@ -242,7 +244,14 @@ impl PeerCounters {
         *self.endpoint.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = endpoint;
     }
 
-    pub(super) fn load(&self, lane: Lane, shard: usize, port: u16, now: Instant) -> LaneStatistics {
+    pub(super) fn load(
+        &self,
+        lane: Lane,
+        shard: usize,
+        port: u16,
+        condition: Condition,
+        now: Instant,
+    ) -> LaneStatistics {
         let at = |handshake: &AtomicU64| {
             let millis = handshake.load(Relaxed).checked_sub(1)?;
             Some(self.epoch + Duration::from_millis(millis))
@@ -251,6 +260,7 @@ impl PeerCounters {
             lane,
             shard,
             port,
+            condition,
             endpoint: *self.endpoint.lock().unwrap_or_else(std::sync::PoisonError::into_inner),
             handshake_age: at(&self.handshake).map(|at| now.saturating_duration_since(at)),
             last_handshake: at(&self.last_handshake),
@@ -304,7 +314,8 @@ mod tests {
     fn a_handshake_has_an_age_until_the_session_ends() {
         let epoch = Instant::now();
         let counters = PeerCounters::new(epoch);
-        let at = |counters: &PeerCounters| counters.load(Lane(0), 0, 1, epoch + Duration::from_secs(9));
+        let at =
+            |counters: &PeerCounters| counters.load(Lane(0), 0, 1, Condition::Live, epoch + Duration::from_secs(9));
         assert_eq!(at(&counters).handshake_age, None);
         counters.set_handshake(Some(epoch + Duration::from_secs(2)));
         assert_eq!(at(&counters).handshake_age, Some(Duration::from_secs(7)));

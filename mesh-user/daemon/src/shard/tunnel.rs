@@ -17,6 +17,7 @@ use mesh_core::{
 use super::{
     Event, Routing,
     batch::{Batch, Departure, Heading, Outlet},
+    lane::Bond,
     roster::{Change, LaneName, NewLane},
     statistics::{PeerCounters, ShardCounters},
 };
@@ -32,6 +33,7 @@ const ICMP_PERIOD: Duration = Duration::from_secs(1);
 
 pub(super) struct Tunnel {
     pub(super) name: LaneName,
+    pub(super) bond: Bond,
     /// `None`: lost, and not yet replaced.
     pub(super) tun: Option<Tun>,
     pub(super) outlet: Outlet,
@@ -107,6 +109,7 @@ impl Bench {
 impl Tunnel {
     pub(super) fn new(lane: NewLane, birth: &Birth) -> Self {
         Tunnel {
+            bond: Bond::new(lane.name.lane, lane.board, lane.is_watched),
             name: lane.name,
             tun: Some(lane.queue.tun),
             outlet: Outlet::new(lane.queue.sockets),
@@ -126,6 +129,7 @@ impl Tunnel {
         }
         self.outlet = Outlet::new(sockets);
         self.failures = 0;
+        self.bond.board.find();
         Ok(())
     }
 
@@ -233,6 +237,7 @@ impl Tunnel {
         let departure = batch.send(&mut self.outlet, counters, peer.map(|peer| &*peer.counters));
         match departure {
             Departure::Gone => {}
+            Departure::Failed => self.bond.has_failed = true,
             Departure::WithoutSource(peer) => self.device.forget_source(peer),
         }
     }

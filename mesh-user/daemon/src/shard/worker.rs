@@ -135,7 +135,7 @@ impl Worker {
         let timers = self.tunnels.iter().flatten().flat_map(|tunnel| {
             let timeout = tunnel.device.poll_timeout();
             let retell = tunnel.untold.is_some().then(|| now + RETELL);
-            [timeout, retell].into_iter().flatten()
+            [timeout, retell, tunnel.bond.poll_timeout()].into_iter().flatten()
         });
         let next = timers.min()?;
         let wait = next.saturating_duration_since(now);
@@ -150,9 +150,12 @@ impl Worker {
             }
             while let Some(key) = tunnel.device.poll_event() {
                 tunnel.publish(&key);
+                let slot = tunnel.device.slot(&key).ok();
+                tunnel.bond.session(slot.is_some_and(|slot| tunnel.device.is_live(slot)));
                 // A control thread that is behind reads the state from the statistics.
                 let _ = self.events.try_send(Event::SessionChanged(tunnel.name.device.clone(), key));
             }
+            tunnel.watch_lane(&mut self.bench);
         }
     }
 
@@ -162,7 +165,9 @@ impl Worker {
             if let Some(tun) = tunnel.tun.take() {
                 let _ = epoll::delete(&self.epoll, &tun);
             }
-            tunnel.untold = Some(Event::TunLost(tunnel.name.device.clone()));
+            if tunnel.bond.board.lose() {
+                tunnel.untold = Some(Event::TunLost(tunnel.name.device.clone()));
+            }
         }
     }
 
@@ -172,7 +177,9 @@ impl Worker {
             if let Some(socket) = tunnel.outlet.sockets.of(family) {
                 let _ = epoll::delete(&self.epoll, socket);
             }
-            tunnel.untold = Some(Event::SocketLost(tunnel.name.device.clone()));
+            if tunnel.bond.board.lose() {
+                tunnel.untold = Some(Event::SocketLost(tunnel.name.device.clone()));
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    num::NonZeroUsize,
     time::{Duration, Instant},
 };
 
@@ -61,7 +62,7 @@ fn the_device_outlives_the_shard_and_is_taken_over() {
     let lab = Lab::new().unwrap();
     let (a, b) = pair(&lab).unwrap();
     let namespace = a.namespace.clone();
-    let busy = namespace.enter(|| Ok(meshd::kernel::tun::Tun::open(&A.device()))).unwrap();
+    let busy = namespace.enter(|| Ok(meshd::kernel::tun::Tun::open(&A.device(), NonZeroUsize::MIN))).unwrap();
     assert!(format!("{:#}", busy.unwrap_err()).contains("in use"));
     drop(a);
     let route = namespace.ip(&["route", "get", A.remote_host[0]]).unwrap();

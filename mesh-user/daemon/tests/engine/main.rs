@@ -4,6 +4,7 @@
 mod datagrams;
 mod faults;
 mod interop;
+mod lanes;
 mod site;
 mod traffic;
 

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use ipnet::IpNet;
 use mesh_common::{
     ids::{ConnectionId, RemapId},
@@ -77,6 +77,11 @@ impl Side {
         DeviceName(format!("mesh-{}", self.name))
     }
 
+    /// One for each lane.
+    pub(crate) fn ports(&self, lanes: u8) -> Vec<u16> {
+        (0..u16::from(lanes)).map(|lane| self.port + 10 * lane).collect()
+    }
+
     pub(crate) fn endpoint(&self) -> SocketAddr {
         format!("{}:{}", self.underlay, self.port).parse().unwrap()
     }
@@ -131,24 +136,57 @@ impl Site {
         peer: PublicKey,
         endpoints: Vec<SocketAddr>,
     ) -> Result<Site> {
-        let (shards, events) = Shards::start(NonZeroUsize::MIN)?;
-        shards.apply(Command::SetTables(Arc::new(side.tables())))?;
-        let site = Site { side, namespace: namespace.clone(), shards, events, peer };
+        let site = Site::new(side, namespace, peer, NonZeroUsize::MIN)?;
         site.open(peer, endpoints)?;
         Ok(site)
     }
 
-    /// Gives the shard its device, sockets and peer.
+    /// Starts this end with lanes to the ports of the other.
+    pub(crate) fn start_lanes(
+        side: Side,
+        namespace: &Namespace,
+        other: Side,
+        endpoints: Vec<SocketAddr>,
+        lanes: u8,
+    ) -> Result<Site> {
+        let site = Site::new(side, namespace, other.key(), NonZeroUsize::new(2).expect("two is not none"))?;
+        site.open_lanes(other.key(), endpoints, &side.ports(lanes), other.ports(lanes))?;
+        Ok(site)
+    }
+
+    fn new(side: Side, namespace: &Namespace, peer: PublicKey, shards: NonZeroUsize) -> Result<Site> {
+        let (shards, events) = Shards::start(shards)?;
+        shards.apply(Command::SetTables(Arc::new(side.tables())))?;
+        Ok(Site { side, namespace: namespace.clone(), shards, events, peer })
+    }
+
+    /// Gives the shard its device, socket and peer.
     pub(crate) fn open(&self, peer: PublicKey, endpoints: Vec<SocketAddr>) -> Result<()> {
+        self.open_lanes(peer, endpoints, &[self.side.port], Vec::new())
+    }
+
+    /// Gives the shards their device, a socket for each port, and the peer.
+    pub(crate) fn open_lanes(
+        &self,
+        peer: PublicKey,
+        endpoints: Vec<SocketAddr>,
+        ports: &[u16],
+        lane_ports: Vec<u16>,
+    ) -> Result<()> {
         let Site { side, namespace, shards, .. } = self;
-        let (tun, sockets) = namespace.enter(|| Ok((Tun::open(&side.device())?, UdpSockets::bind(side.port)?)))?;
+        let queues = namespace.enter(|| {
+            let count = NonZeroUsize::new(ports.len()).context("a device has a port")?;
+            let tuns = Tun::open(&side.device(), count)?.into_iter();
+            let queue = |(tun, port): (Tun, &u16)| Ok(Queue { tun, sockets: UdpSockets::bind(*port)? });
+            tuns.zip(ports).map(queue).collect::<Result<Vec<_>>>()
+        })?;
         side.route(namespace)?;
         shards.apply(Command::AddTunnel {
             device: side.device(),
             mtu: MTU,
             secret: Some(side.secret()),
             spread: Spread::Lanes,
-            queues: vec![Queue { tun, sockets }],
+            queues,
             routing: Routing::Plan,
         })?;
         // Who has a keepalive calls at once.
@@ -156,7 +194,7 @@ impl Site {
         let config = Peer {
             connection: CONNECTION,
             endpoints,
-            lane_ports: Vec::new(),
+            lane_ports,
             keepalive_seconds,
             preshared_key: None,
             announced: BTreeMap::new(),

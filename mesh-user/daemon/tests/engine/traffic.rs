@@ -43,7 +43,7 @@ impl Drop for Server {
 /// One TCP stream; gives bits per second.
 pub(crate) fn tcp(server: &Namespace, client: &Namespace, to: &str, more: &[&str]) -> Result<f64> {
     let _server = Server::start(server)?;
-    let output = client.run("iperf3", &[&["-c", to, "-t", "1", "-C", "cubic", "-J"], more].concat())?;
+    let output = client.run("iperf3", &[&["-c", to, "-C", "cubic", "-J", "-t", "1"], more].concat())?;
     let output: serde_json::Value = serde_json::from_str(&output)?;
     output["end"]["sum_received"]["bits_per_second"].as_f64().context("no figure from iperf3")
 }
