@@ -65,6 +65,10 @@ impl Comparison {
         rivals.filter_map(move |(rival, ratio)| Some((ours?, rival, *ratio)))
     }
 
+    fn judged(&self) -> Option<&str> {
+        self.programs.first().map(|program| program.name.as_str())
+    }
+
     /// One line: name, unit, then a cell for each of these programs.
     fn cells(&self, programs: &[&str]) -> Vec<String> {
         let cell = |name: &&str| {
@@ -80,8 +84,14 @@ impl Comparison {
     }
 }
 
-/// A line of cells for each comparison, below one with the names of the programs.
-pub(super) fn table(comparisons: &[Comparison]) -> Vec<Vec<String>> {
+/// A table for those that are judged by the same program: a line of cells for each comparison, below one with the names of
+/// the programs.
+pub(super) fn tables(comparisons: &[Comparison]) -> Vec<Vec<Vec<String>>> {
+    let tables = comparisons.chunk_by(|a, b| a.judged() == b.judged());
+    tables.map(table).collect()
+}
+
+fn table(comparisons: &[Comparison]) -> Vec<Vec<String>> {
     let mut names: Vec<&str> = Vec::new();
     for program in comparisons.iter().flat_map(|comparison| &comparison.programs) {
         if !names.contains(&program.name.as_str()) {
@@ -110,7 +120,7 @@ mod tests {
         let comparison = Comparison::new("speed".into(), "Gbit/s", vec![ours, theirs]);
         let expected = Spread { minimum: 2.0, median: 3.0, maximum: 4.0 };
         assert_eq!(comparison.against().map(|(.., ratio)| ratio).collect::<Vec<_>>(), [expected]);
-        let table = table(&[comparison]);
-        assert_eq!(table, [["figure", "unit", "ours", "theirs"], ["speed", "Gbit/s", "6 (2-8)", "2 (1-2) x 3"]]);
+        let tables = tables(&[comparison]);
+        assert_eq!(tables, [[["figure", "unit", "ours", "theirs"], ["speed", "Gbit/s", "6 (2-8)", "2 (1-2) x 3"]]]);
     }
 }

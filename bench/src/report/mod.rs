@@ -116,7 +116,9 @@ impl Report {
     pub(crate) fn finish(self, check: bool, files: &Files) -> Result<ExitCode> {
         if !self.comparisons.is_empty() {
             println!("median (minimum-maximum), x the median of the rounds' ratios of the first program's to it\n");
-            println!("{}", columns(&comparison::table(&self.comparisons)));
+            for table in comparison::tables(&self.comparisons) {
+                println!("{}", columns(&table));
+            }
         }
         print!("{}", self.table());
         if let Some(path) = &files.json {

@@ -31,7 +31,9 @@ pub(super) struct Cable {
     pub(super) hosts: [Namespace; 2],
 }
 
-const HOSTS: [&str; 2] = ["192.0.2.1", "192.0.2.2"];
+/// Underlay address of the second host.
+pub(super) const SERVER: &str = "192.0.2.2";
+const HOSTS: [&str; 2] = ["192.0.2.1", SERVER];
 
 impl Cable {
     pub(super) fn lay(lab: &Lab, name: &str, mtu: u16) -> Result<Cable> {

@@ -8,6 +8,9 @@ mod blast;
 mod connection;
 mod cost;
 mod echo;
+mod handshakes;
+mod peers;
+mod profile;
 mod quiet;
 mod rounds;
 mod samples;
@@ -24,7 +27,7 @@ use mesh_lab::{
 
 use crate::report::Report;
 use blast::Sending;
-use connection::Clusters;
+use connection::{Cable, Clusters, Pair};
 use quiet::Patience;
 use rounds::{JUMBO, Load, Rounds, USUAL};
 use samples::Samples;
@@ -41,12 +44,15 @@ pub(crate) struct Arguments {
     /// How many rounds, each of which measures every program; the median of their ratios counts
     #[arg(long, default_value_t = PAIRS)]
     pub(crate) pairs: usize,
-    /// How long each stream runs; other loads take a third of it
-    #[arg(long, default_value_t = 3)]
+    /// How long each stream runs; other loads take half of it
+    #[arg(long, default_value_t = 2)]
     seconds: u32,
     /// Only these parts
     #[arg(long, value_enum, value_name = "PART")]
     only: Vec<Part>,
+    /// Instead of comparing, tells where the time of our daemons goes while one TCP stream runs
+    #[arg(long)]
+    profile: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -59,6 +65,10 @@ enum Part {
     Ping,
     /// One TCP stream at MTU 8920
     Jumbo,
+    /// Handshakes that are answered
+    Handshakes,
+    /// Memory, idle time and throughput with up to 10,000 peers
+    Peers,
 }
 
 impl Arguments {
@@ -88,25 +98,27 @@ pub(crate) fn run(arguments: &Arguments, report: &mut Report) -> Result<()> {
     let program = std::env::current_exe().context("where this program is")?;
     let programs = Programs::in_directory(program.parent().context("this program is in no directory")?)?;
     let installed = Installed::beside(&programs.meshd)?;
-    if !arguments.only.is_empty() {
-        report.is_partial();
-    }
     for rival in PROGRAMS {
         println!("{} {}", rival.name(), installed.version(rival)?);
     }
-
+    if !arguments.only.is_empty() || arguments.profile {
+        report.is_partial();
+    }
     let lab = Lab::new()?;
     let clusters = Clusters::lay_out(&lab, &programs)?;
-    let whole = clusters.connection()?;
     let rounds = Rounds {
         lab: &lab,
         installed: &installed,
         programs: &PROGRAMS,
-        also: Some(&whole),
+        also: Some(&clusters.connection()?),
         patience: &Patience::new(PATIENCE),
         rounds: arguments.pairs,
         seconds: arguments.seconds,
     };
+    if arguments.profile { profile(&rounds) } else { compare(arguments, &rounds, report) }
+}
+
+fn compare(arguments: &Arguments, rounds: &Rounds<'_>, report: &mut Report) -> Result<()> {
     let mut samples = Samples::default();
     let loads = arguments.loads();
     if !loads.is_empty() {
@@ -115,6 +127,19 @@ pub(crate) fn run(arguments: &Arguments, report: &mut Report) -> Result<()> {
     if arguments.wants(Part::Jumbo) {
         rounds.run(JUMBO, &[Load::Streams(1)], &mut samples)?;
     }
-    samples.report(Program::MeshWg.name(), report);
+    if arguments.wants(Part::Handshakes) {
+        handshakes::run(rounds, &mut samples)?;
+    }
+    if arguments.wants(Part::Peers) {
+        peers::idle(rounds, report)?;
+        peers::streams(rounds, &mut samples)?;
+    }
+    samples.report(&[Program::MeshWg.name(), peers::MANY_PEERS], report);
     Ok(())
+}
+
+fn profile(rounds: &Rounds<'_>) -> Result<()> {
+    let cable = Cable::lay(rounds.lab, "profile", USUAL.cable)?;
+    let pair = Pair::start(rounds.lab, rounds.installed, Program::MeshWg, &cable, (1, USUAL.tunnel))?;
+    profile::print(rounds.lab, &pair.connection()?, rounds.seconds)
 }

@@ -99,14 +99,14 @@ impl Rounds<'_> {
                 }
             }
             Load::Packets(length, sending) => {
-                let measured = blast::measure(through, length, sending, time / 3)?;
+                let measured = blast::measure(through, length, sending, time / 2)?;
                 let how = if sending == Sending::Segmented { " segmented" } else { "" };
                 let name = format!("udp{how} {length} B");
                 add(&name, "1/s", measured.packets_per_second());
                 add(&format!("{name}, cpu of both daemons"), "us", measured.daemons_per_packet());
             }
             Load::RoundTrips => {
-                let trips = echo::measure(through, time / 3)?;
+                let trips = echo::measure(through, time / 2)?;
                 for (name, share) in [("minimum", 0.0), ("p50", 0.5), ("p99", 0.99)] {
                     add(&format!("round trip 64 B, {name}"), "us", trips.percentile(share));
                 }

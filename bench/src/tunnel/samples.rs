@@ -26,10 +26,10 @@ impl Samples {
         }
     }
 
-    /// A comparison for each figure, with `ours` first.
-    pub(super) fn report(self, ours: &str, report: &mut Report) {
+    /// A comparison for each figure; what is named first in `judged` stands first.
+    pub(super) fn report(self, judged: &[&str], report: &mut Report) {
         for mut figure in self.0 {
-            figure.programs.sort_by_key(|(name, _)| *name != ours);
+            figure.programs.sort_by_key(|(name, _)| !judged.contains(name));
             let programs = figure.programs.into_iter().map(|(name, samples)| Sampled::new(name, samples)).collect();
             report.compare(figure.name, figure.unit, programs);
         }
