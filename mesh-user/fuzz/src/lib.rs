@@ -4,20 +4,28 @@
 //! `corpus/NAME`. Each function panics where what must hold does not.
 
 mod coalesce;
+mod datagram;
 mod manifest;
 mod remap;
 mod segment;
 mod uapi;
 
 pub use coalesce::coalesce;
+pub use datagram::datagram;
 pub use manifest::manifest;
 pub use remap::remap;
 pub use segment::segment;
 pub use uapi::uapi;
 
 /// A function of this crate by the name of its corpus.
-pub const TARGETS: [(&str, fn(&[u8])); 5] =
-    [("coalesce", coalesce), ("manifest", manifest), ("remap", remap), ("segment", segment), ("uapi", uapi)];
+pub const TARGETS: [(&str, fn(&[u8])); 6] = [
+    ("coalesce", coalesce),
+    ("datagram", datagram),
+    ("manifest", manifest),
+    ("remap", remap),
+    ("segment", segment),
+    ("uapi", uapi),
+];
 
 /// Bytes that are used up from the front; where they end, zeros follow.
 struct Bytes<'a>(&'a [u8]);
