@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
+    sync::LazyLock,
     time::Duration,
 };
 
@@ -431,11 +432,18 @@ fn preshared_keys() -> impl Strategy<Value = Option<PresharedKey>> {
     option::of((1..4u8).prop_map(|byte| PresharedKey([byte; 32])))
 }
 
+/// Of the private keys below; the arithmetic is slow in a debug build.
+fn public_of(byte: u8) -> PublicKey {
+    static KNOWN: LazyLock<[PublicKey; 2]> =
+        LazyLock::new(|| [8, 16].map(|byte| StaticSecret::from_bytes([byte; 32]).public_key()));
+    KNOWN[usize::from(byte / 8 - 1)]
+}
+
 /// Some of these are public keys of [`private_keys`].
 fn public_keys() -> impl Strategy<Value = PublicKey> {
     prop_oneof![
         3 => (0..6u8).prop_map(key),
-        1 => (1..3u8).prop_map(|byte| StaticSecret::from_bytes([byte << 3; 32]).public_key()),
+        1 => (1..3u8).prop_map(|byte| public_of(byte << 3)),
     ]
 }
 
@@ -530,7 +538,7 @@ fn naive(device: &mut Device, change: &Change) {
 }
 
 fn own_key(device: &Device) -> Option<PublicKey> {
-    device.private_key.as_ref().map(|key| StaticSecret::from_bytes(*key.bytes()).public_key())
+    device.private_key.as_ref().map(|key| public_of(key.bytes()[1]))
 }
 
 fn naive_peer(device: &mut Device, change: &PeerChange) {
@@ -577,7 +585,7 @@ fn naive_peer(device: &mut Device, change: &PeerChange) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig::with_cases(120))]
 
     #[test]
     fn a_change_survives_being_written_and_read(change in changes(), cuts in vec(any::<sample::Index>(), 0..6)) {

@@ -7,7 +7,6 @@ use std::{
 
 use anyhow::{Context, Result};
 use mesh_core::plan::DeviceName;
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::tun::{Tun, interface_request};
 
@@ -62,18 +61,6 @@ impl NetworkNamespace {
     pub fn is(&self, other: &NetworkNamespace) -> Result<bool> {
         let identity = |fd: &OwnedFd| rustix::fs::fstat(fd).map(|stat| (stat.st_dev, stat.st_ino));
         Ok(identity(&self.0)? == identity(&other.0)?)
-    }
-
-    /// Runs `work` on a thread of its own inside the namespace.
-    pub fn enter<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-        std::thread::scope(|scope| {
-            let inside = scope.spawn(|| {
-                move_into_link_name_space(self.as_fd(), Some(LinkNameSpaceType::Network))
-                    .context("enter the network namespace of the device")?;
-                work()
-            });
-            inside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        })
     }
 }
 

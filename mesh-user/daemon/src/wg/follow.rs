@@ -4,7 +4,7 @@ use anyhow::Result;
 use mesh_core::plan::DeviceName;
 
 use crate::kernel::{
-    link_watch::LinkWatch,
+    link_watch::{LinkWatch, NamespaceNumber},
     tun::Tun,
     tun_device::{NetworkNamespace, TunDevice},
 };
@@ -16,8 +16,10 @@ const LOOKS: usize = 8;
 #[derive(Debug)]
 pub(super) struct Follow {
     tun: TunDevice,
-    namespace: NetworkNamespace,
+    home: NetworkNamespace,
     watch: LinkWatch,
+    /// `None`: it is at home.
+    abroad: Option<NamespaceNumber>,
 }
 
 /// The device at one moment.
@@ -30,9 +32,8 @@ pub(super) enum Seen {
 impl Follow {
     /// Follows a device that is in this thread's namespace.
     pub(super) fn start(tun: &Tun) -> Result<Follow> {
-        let namespace = NetworkNamespace::current()?;
-        let watch = LinkWatch::open(&namespace)?;
-        Ok(Follow { tun: TunDevice::of(tun)?, namespace, watch })
+        let home = NetworkNamespace::current()?;
+        Ok(Follow { tun: TunDevice::of(tun)?, home, watch: LinkWatch::open()?, abroad: None })
     }
 
     /// Returns when [`Follow::look`] may see something else.
@@ -46,12 +47,14 @@ impl Follow {
             let (Some(namespace), Some(name)) = (self.tun.namespace()?, self.tun.name()?) else {
                 return Ok(Some(Seen::Deleted));
             };
-            if !namespace.is(&self.namespace)? {
+            let at = if namespace.is(&self.home)? { None } else { Some(self.watch.number(&namespace).await?) };
+            // Held no longer than that: others may wait for its end.
+            drop(namespace);
+            if at != self.abroad {
                 tracing::info!("{name}: was moved to another network namespace");
-                self.watch = LinkWatch::open(&namespace)?;
-                self.namespace = namespace;
+                self.abroad = at;
             }
-            if let Some(mtu) = self.watch.mtu(&name).await? {
+            if let Some(mtu) = self.watch.mtu(&name, at).await? {
                 // A TUN takes at most 65,535.
                 return Ok(Some(Seen::There { name, mtu: u16::try_from(mtu).unwrap_or(u16::MAX) }));
             }

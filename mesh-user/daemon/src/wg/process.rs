@@ -17,7 +17,7 @@ use super::{
     engine::Engine,
     follow::{Follow, Seen},
     place::Place,
-    socket::DIRECTORY,
+    socket::{DIRECTORY, Socket},
 };
 use crate::{
     daemon,
@@ -64,14 +64,17 @@ enum Next {
 }
 
 impl Process {
-    /// The name is taken first, so that a device in use is refused before anything is made.
+    /// Whether the name is free is seen first, before anything is made; it is taken last, so that who finds the socket finds
+    /// the device.
     async fn start(device: DeviceName, shards: Option<NonZeroUsize>) -> Result<Process> {
-        let place = Place::take(Path::new(DIRECTORY), &device)?;
+        let directory = Path::new(DIRECTORY);
+        Socket::check(directory, &device)?;
         let (shards, events) = Shards::start(shards.unwrap_or_else(Shards::default_count))?;
         let tuns = Tun::create(&device, NonZeroUsize::MIN)?;
         prepare(&device).await?;
         let follow = Follow::start(&tuns[0])?;
         let engine = Engine::start(device.clone(), MTU, tuns, shards)?;
+        let place = Place::take(directory, &device)?;
         tracing::info!("{device}: mesh-wg {} is ready", env!("CARGO_PKG_VERSION"));
         Ok(Process {
             engine,

@@ -34,15 +34,22 @@ pub(super) struct Socket {
 }
 
 impl Socket {
+    /// Fails where somebody answers on a socket of that name.
+    pub(super) fn check(directory: &Path, device: &DeviceName) -> Result<()> {
+        is_stale(&path(directory, device)).map(drop)
+    }
+
     /// Takes the place of a socket that nobody answers. The name is there only from when connections are taken: `wg`
     /// deletes what refuses them.
     ///
     /// # Errors
     /// Somebody answers on a socket of that name; the directory cannot be made or written.
     pub(super) fn bind(directory: &Path, device: &DeviceName) -> Result<Socket> {
-        let path = directory.join(format!("{device}.sock"));
+        let path = path(directory, device);
         make_directory(directory)?;
-        clear(&path)?;
+        if is_stale(&path)? {
+            fs::remove_file(&path).with_context(|| format!("remove {}, which nobody answers", path.display()))?;
+        }
         // `wg` takes every name that ends with `.sock` for a device.
         let hidden = directory.join(format!(".{device}.{}", std::process::id()));
         let listener = listen(&hidden).with_context(|| format!("listen on {}", hidden.display()));
@@ -86,16 +93,18 @@ fn make_directory(directory: &Path) -> Result<()> {
         .with_context(|| format!("make the directory {}", directory.display()))
 }
 
-/// Removes a socket whose process is no more.
-fn clear(path: &Path) -> Result<()> {
+fn path(directory: &Path, device: &DeviceName) -> PathBuf {
+    directory.join(format!("{device}.sock"))
+}
+
+/// There is a socket whose process is no more.
+fn is_stale(path: &Path) -> Result<bool> {
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, FLAGS, None)?;
     match rustix::net::connect(&socket, &SocketAddrUnix::new(path)?) {
         // Again: so many wait to be accepted that there is no room for one more.
         Ok(()) | Err(Errno::AGAIN) => bail!("{} answers: a WireGuard device of that name is in use", path.display()),
-        Err(Errno::NOENT) => Ok(()),
-        Err(Errno::CONNREFUSED) => {
-            fs::remove_file(path).with_context(|| format!("remove {}, which nobody answers", path.display()))
-        }
+        Err(Errno::NOENT) => Ok(false),
+        Err(Errno::CONNREFUSED) => Ok(true),
         Err(error) => Err(error).with_context(|| format!("see whether {} is in use", path.display())),
     }
 }
