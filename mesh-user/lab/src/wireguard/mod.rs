@@ -28,6 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Wireguard {
     program: Program,
+    installed: Installed,
     daemon: Daemon,
     namespace: Namespace,
     device: String,
@@ -57,14 +58,19 @@ impl Wireguard {
     pub fn start(lab: &Lab, installed: &Installed, program: Program, namespace: &Namespace) -> Result<Wireguard> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let device = format!("wg{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let command = installed.start(program, namespace, &device);
-        let log = lab.directory().join(format!("{device}.log"));
-        let daemon = Daemon::start(program.name(), command, &log)?;
-        let directory = lab.directory().to_owned();
+        let daemon = launch(lab, installed, program, namespace, &device)?;
+        let (directory, installed) = (lab.directory().to_owned(), installed.clone());
         let namespace = namespace.clone();
-        let mut started = Wireguard { program, daemon, namespace, device, directory, keys: Keys::make()? };
-        started.daemon.wait_for_socket(&started.socket(), Duration::from_secs(10))?;
-        Ok(started)
+        Ok(Wireguard { program, installed, daemon, namespace, device, directory, keys: Keys::make()? })
+    }
+
+    /// Ends the program and starts it again: the device has the same key, and knows nothing else.
+    pub fn start_anew(&mut self, lab: &Lab) -> Result<()> {
+        self.daemon.terminate()?;
+        // Not all of them take their socket away.
+        let _ = fs::remove_file(socket(&self.device));
+        self.daemon = launch(lab, &self.installed, self.program, &self.namespace, &self.device)?;
+        Ok(())
     }
 
     pub fn program(&self) -> Program {
@@ -134,16 +140,24 @@ impl Wireguard {
         command.args([verb, &self.device]).args(arguments);
         process::output(&mut command, PATIENCE).with_context(|| format!("{}\n{}", self.program.name(), self.tail()))
     }
-
-    fn socket(&self) -> PathBuf {
-        Path::new(SOCKETS).join(format!("{}.sock", self.device))
-    }
 }
 
 impl Drop for Wireguard {
     fn drop(&mut self) {
         // Who does not end is killed next, and its socket is in a directory that outlives the lab.
         let _ = self.daemon.terminate();
-        let _ = fs::remove_file(self.socket());
+        let _ = fs::remove_file(socket(&self.device));
     }
+}
+
+/// Starts a program and waits until it can be configured.
+fn launch(lab: &Lab, installed: &Installed, program: Program, namespace: &Namespace, device: &str) -> Result<Daemon> {
+    let log = lab.directory().join(format!("{device}.log"));
+    let mut daemon = Daemon::start(program.name(), installed.start(program, namespace, device), &log)?;
+    daemon.wait_for_socket(&socket(device), Duration::from_secs(10))?;
+    Ok(daemon)
+}
+
+fn socket(device: &str) -> PathBuf {
+    Path::new(SOCKETS).join(format!("{device}.sock"))
 }
