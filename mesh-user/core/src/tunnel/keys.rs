@@ -7,8 +7,9 @@ use super::{index::SessionIndex, keypair::KeyPair, limits::Limits};
 /// A pair is allocated by a handshake, never by a packet.
 #[derive(Default)]
 pub(super) struct Keys {
-    /// Messages that were under way when `current` took over.
-    previous: Option<Box<KeyPair>>,
+    /// For messages that were under way when `current` took over, the latest first. Two of them: after handshakes that
+    /// crossed, each end may send with another pair, and one of both is renewed.
+    previous: [Option<Box<KeyPair>>; 2],
     /// What we send with.
     current: Option<Box<KeyPair>>,
     /// The peer asked for it and has not yet used it; so we may not.
@@ -19,7 +20,7 @@ impl Keys {
     /// Takes the pair of a handshake that we began: the response proves that the peer has it, too. A pair that waits for
     /// the peer's first message goes on to wait, since the peer may have begun a handshake at the same time.
     pub(super) fn begin(&mut self, pair: KeyPair) {
-        self.previous = self.current.replace(Box::new(pair));
+        self.advance(Box::new(pair));
     }
 
     /// Takes the pair of a handshake that the peer began.
@@ -30,8 +31,14 @@ impl Keys {
     /// The peer used the pair that was offered: so do we from now on.
     pub(super) fn confirm(&mut self) {
         if let Some(next) = self.next.take() {
-            self.previous = self.current.replace(next);
+            self.advance(next);
         }
+    }
+
+    fn advance(&mut self, pair: Box<KeyPair>) {
+        let [latest, _] = &mut self.previous;
+        let older = std::mem::replace(latest, self.current.replace(pair));
+        self.previous[1] = older;
     }
 
     /// The pair that a message names, and whether it is one that was offered.
@@ -44,7 +51,7 @@ impl Keys {
         if let Some(pair) = self.next.as_mut().filter(is_named) {
             return Some((pair, true));
         }
-        self.previous.as_mut().filter(is_named).map(|pair| (&mut **pair, false))
+        self.previous.iter_mut().flatten().find(is_named).map(|pair| (&mut **pair, false))
     }
 
     pub(super) fn current(&self) -> Option<&KeyPair> {
@@ -63,7 +70,7 @@ impl Keys {
     }
 
     pub(super) fn names(&self, index: SessionIndex) -> bool {
-        [&self.previous, &self.current, &self.next].into_iter().flatten().any(|pair| pair.local == index)
+        self.previous.iter().chain([&self.current, &self.next]).flatten().any(|pair| pair.local == index)
     }
 
     /// The pair that was offered last has this index.
@@ -72,6 +79,6 @@ impl Keys {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.previous.is_none() && self.current.is_none() && self.next.is_none()
+        self.previous.iter().chain([&self.current, &self.next]).all(Option::is_none)
     }
 }

@@ -12,14 +12,10 @@ pub mod coalesce;
 mod cookie;
 mod device;
 pub mod ecn;
-#[cfg(test)]
-mod exchange;
 pub mod flow;
 mod gate;
 mod handshake;
 mod index;
-#[cfg(test)]
-mod interop;
 mod keypair;
 mod keys;
 pub mod lane;
@@ -33,6 +29,8 @@ mod replay;
 mod roundtrip;
 pub mod segment;
 mod session;
+#[cfg(test)]
+mod tests;
 mod timers;
 pub mod vnet;
 mod waiting;

@@ -255,14 +255,19 @@ impl Peer {
                         break Some(len);
                     }
                 }
-                Due::Keepalive | Due::Persistent => {
-                    if let Some((len, _)) = session.seal(now, &gate.limits, &mut gate.random, &[], out) {
+                Due::Keepalive { again } => {
+                    let sealed = session.seal(now, &gate.limits, &mut gate.random, &[], out);
+                    if again {
+                        session.timers.acknowledge(now, &gate.limits);
+                    }
+                    if let Some((len, _)) = sealed {
                         break Some(len);
                     }
-                    if due == Due::Persistent {
-                        session.timers.ask(now, &gate.limits);
-                    }
                 }
+                Due::Persistent => match session.seal(now, &gate.limits, &mut gate.random, &[], out) {
+                    Some((len, _)) => break Some(len),
+                    None => session.timers.ask(now, &gate.limits),
+                },
             }
         };
         if self.session.as_ref().is_some_and(|session| session.is_over(persistent)) {

@@ -36,8 +36,10 @@ pub(super) enum Due {
     GiveUp,
     /// Data of ours was not answered: the peer has lost the session, or moved.
     Unanswered,
-    /// An empty message.
-    Keepalive,
+    /// An empty message. `again`: more data came since it was wanted, and another is due after the next silence.
+    Keepalive {
+        again: bool,
+    },
     /// An empty message, because there was silence.
     Persistent,
 }
@@ -83,6 +85,11 @@ impl Timers {
         }
         self.keepalive = Some(now + limits.keepalive_timeout);
         self.keepalive
+    }
+
+    /// Data that was received is acknowledged after a silence.
+    pub(super) fn acknowledge(&mut self, now: Instant, limits: &Limits) {
+        self.keepalive = Some(now + limits.keepalive_timeout);
     }
 
     /// A handshake is wanted, as soon as the last initiation is old enough.
@@ -150,8 +157,7 @@ impl Timers {
             return Some(Due::GiveUp);
         }
         if take(&mut self.keepalive, now) {
-            self.keepalive = std::mem::take(&mut self.another).then(|| now + limits.keepalive_timeout);
-            return Some(Due::Keepalive);
+            return Some(Due::Keepalive { again: std::mem::take(&mut self.another) });
         }
         let period = persistent?;
         if self.traversed + period > now {

@@ -258,6 +258,12 @@ impl Device {
         self.peer(slot).is_some_and(|peer| peer.was_live)
     }
 
+    /// Something secret of a session is still in memory, be it in force or not.
+    pub fn has_keys(&self, slot: PeerSlot) -> bool {
+        let session = self.peer(slot).and_then(|peer| peer.session.as_ref());
+        session.is_some_and(|session| !session.keys.is_empty() || session.initiation.is_some())
+    }
+
     /// A peer whose session began, was renewed or ended, or that is elsewhere now.
     pub fn poll_event(&mut self) -> Option<PublicKey> {
         while let Some(key) = self.events.pop_front() {

@@ -88,7 +88,7 @@ impl Device {
         let path = Path { to: from, from: hit };
         let opened = match head[0] {
             DATA => self.open_data(now, path, datagram, out),
-            INITIATION => self.open_initiation(now, path, datagram, out),
+            INITIATION => self.open_initiation(now, from, datagram, out),
             RESPONSE => self.open_response(now, path, datagram, out),
             COOKIE_REPLY => self.open_cookie(now, datagram),
             _ => Err(Refusal::Drop(DropReason::NotWireguard)),
@@ -109,38 +109,29 @@ impl Device {
         }
     }
 
-    /// Answers an initiation; the output is the response. It moves only a peer that has no session: the initiation may be
-    /// one that somebody else kept back and sends from elsewhere.
-    pub fn answer(
-        &mut self,
-        now: Instant,
-        from: SocketAddr,
-        hit: Option<IpAddr>,
-        caller: Caller,
-        out: &mut [u8],
-    ) -> Opened {
-        self.accept(now, Path { to: from, from: hit }, caller, out).unwrap_or_else(Opened::Refused)
+    /// Answers an initiation; the output is the response, for where it came from. The peer is not moved there: what it
+    /// sends in the new session does that. The initiation may be one that somebody else kept back, or, when this node was
+    /// restarted, one of long ago.
+    pub fn answer(&mut self, now: Instant, caller: Caller, out: &mut [u8]) -> Opened {
+        self.accept(now, caller, out).unwrap_or_else(Opened::Refused)
     }
 
     fn open_initiation(
         &mut self,
         now: Instant,
-        path: Path,
+        from: SocketAddr,
         datagram: &[u8],
         out: &mut [u8],
     ) -> Result<Opened, Refusal> {
-        let introduced = self.gate.introduce(now, path.to, datagram, out)?;
-        self.accept(now, path, Caller(introduced), out).map_err(Refusal::Drop)
+        let introduced = self.gate.introduce(now, from, datagram, out)?;
+        self.accept(now, Caller(introduced), out).map_err(Refusal::Drop)
     }
 
-    fn accept(&mut self, now: Instant, path: Path, caller: Caller, out: &mut [u8]) -> Result<Opened, DropReason> {
+    fn accept(&mut self, now: Instant, caller: Caller, out: &mut [u8]) -> Result<Opened, DropReason> {
         let slot = self.slot(caller.key()).map_err(|_| DropReason::Unauthenticated)?;
         let Device { gate, slots, .. } = self;
         let peer = slots[slot.index()].peer.as_mut().ok_or(DropReason::NoSession)?;
         let len = peer.accept(now, gate, caller.0, out)?;
-        if !peer.is_live(now, gate) && peer.follow(path) {
-            self.tell(slot);
-        }
         self.look_at(slot);
         Ok(Opened::Reply { peer: slot, len })
     }

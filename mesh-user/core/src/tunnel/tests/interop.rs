@@ -12,8 +12,10 @@ use boringtun::{
 };
 use mesh_common::ids::ConnectionId;
 
-use super::{Birth, Device, MESSAGE_ROOM, Opened, PeerSlot, Sealed, StaticSecret};
-use crate::plan::{Peer, PresharedKey, PublicKey};
+use crate::{
+    plan::{Peer, PresharedKey, PublicKey},
+    tunnel::{Birth, Device, MESSAGE_ROOM, Opened, PeerSlot, Sealed, StaticSecret},
+};
 
 const OURS: [u8; 32] = [11; 32];
 const THEIRS: [u8; 32] = [22; 32];
