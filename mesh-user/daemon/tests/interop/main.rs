@@ -1,5 +1,4 @@
 //! `mesh-wg` talks to every other WireGuard in user space: real programs, real namespaces, driven by wg(8).
-#![expect(clippy::unwrap_used, reason = "what a test cannot do ends it")]
 
 mod ends;
 mod nat;

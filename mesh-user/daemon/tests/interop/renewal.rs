@@ -80,7 +80,7 @@ impl Ours {
         let (mut datagram, mut out) = ([0; 2_048], [0; 2_048 + MESSAGE_ROOM]);
         let mut packet = None;
         if let Ok((len, from)) = self.socket.recv_from(&mut datagram) {
-            match self.device.open(Instant::now(), from, None, &mut datagram[..len], &mut out) {
+            match self.device.open(Instant::now(), from, None, &datagram[..len], &mut out) {
                 Opened::Packet { len, .. } => packet = Some(out[..len].to_vec()),
                 Opened::Reply { len, .. } | Opened::Cookie { len } => {
                     self.socket.send_to(&out[..len], from)?;
