@@ -1,11 +1,15 @@
 //! The two keys of one session: counters, ages, and what may still be sent or taken with them.
 
-use std::time::Instant;
+use std::{ops::Range, time::Instant};
 
-use mesh_aead::{Piece, TAG_LEN};
-use mesh_common::{datapath::DropReason, wire::wireguard::DATA};
+use mesh_aead::Piece;
+use mesh_common::{
+    datapath::DropReason,
+    wire::wireguard::{DATA, DATA_OVERHEAD},
+};
 
 use super::{
+    device::BATCH,
     index::SessionIndex,
     limits::Limits,
     noise::Agreed,
@@ -64,45 +68,63 @@ impl KeyPair {
             || self.role == Role::Initiator && now.saturating_duration_since(self.born) >= limits.rekey_after_time
     }
 
-    /// Encrypts the next message in place: header, packet and 16 bytes for the tag are the whole of `message`.
-    /// [`KeyPair::can_send`] was asked.
-    pub(super) fn seal(&mut self, message: &mut [u8]) {
-        let (header, _) = message.split_at_mut(HEADER);
-        header[..4].copy_from_slice(&[DATA, 0, 0, 0]);
-        header[4..8].copy_from_slice(&self.remote.to_le_bytes());
-        header[8..].copy_from_slice(&self.counter.to_le_bytes());
-        let piece = Piece { counter: self.counter, at: HEADER, len: message.len() - HEADER - TAG_LEN };
-        self.sending.seal(message, &[piece]);
-        self.counter += 1;
+    /// Encrypts the next messages in place: header, packet and 16 bytes for the tag are the whole of each. Says how many: all,
+    /// unless the session has no more messages to give.
+    pub(super) fn seal(&mut self, limits: &Limits, buffer: &mut [u8], messages: &[Range<usize>]) -> usize {
+        let left = usize::try_from(limits.reject_after_messages.saturating_sub(self.counter)).unwrap_or(usize::MAX);
+        let messages = &messages[..messages.len().min(left)];
+        for messages in messages.chunks(BATCH) {
+            let mut pieces = [NOTHING; BATCH];
+            for (message, piece) in messages.iter().zip(&mut pieces) {
+                let header = &mut buffer[message.start..message.start + HEADER];
+                header[..4].copy_from_slice(&[DATA, 0, 0, 0]);
+                header[4..8].copy_from_slice(&self.remote.to_le_bytes());
+                header[8..].copy_from_slice(&self.counter.to_le_bytes());
+                *piece = body(message, self.counter);
+                self.counter += 1;
+            }
+            self.sending.seal(buffer, &pieces[..messages.len()]);
+        }
+        messages.len()
     }
 
-    /// Decrypts the body of a message in place, and takes its counter.
+    /// Decrypts the bodies of messages in place, and takes the counters of those that are authentic. There are at most
+    /// [`BATCH`].
     pub(super) fn open(
         &mut self,
         now: Instant,
         limits: &Limits,
-        header: &[u8; HEADER],
-        sealed: &mut [u8],
-    ) -> Result<Fresh, DropReason> {
+        buffer: &mut [u8],
+        messages: &[Range<usize>],
+        fresh: &mut [Result<Fresh, DropReason>],
+    ) {
         if !self.is_good(now, limits) {
-            return Err(DropReason::NoSession);
+            return fresh.fill(Err(DropReason::NoSession));
         }
-        let counter = counter(header);
-        if counter >= limits.reject_after_messages {
-            return Err(DropReason::Unauthenticated);
+        let (mut pieces, mut verdicts) = ([NOTHING; BATCH], [false; BATCH]);
+        let (pieces, verdicts) = (&mut pieces[..messages.len()], &mut verdicts[..messages.len()]);
+        for (message, piece) in messages.iter().zip(&mut *pieces) {
+            *piece = body(message, counter(&buffer[message.clone()]));
         }
-        let len = sealed.len().checked_sub(TAG_LEN).ok_or(DropReason::NotWireguard)?;
-        let mut verdict = [false];
-        self.receiving.open(sealed, &[Piece { counter, at: 0, len }], &mut verdict);
-        if verdict != [true] {
-            return Err(DropReason::Unauthenticated);
+        self.receiving.open(buffer, pieces, verdicts);
+        for ((fresh, piece), is_authentic) in fresh.iter_mut().zip(pieces).zip(verdicts) {
+            let counts = *is_authentic && piece.counter < limits.reject_after_messages;
+            let taken = if counts { self.window.accept(piece.counter) } else { None };
+            *fresh = taken.ok_or(DropReason::Unauthenticated);
         }
-        self.window.accept(counter).ok_or(DropReason::Unauthenticated)
     }
 }
 
-fn counter(header: &[u8; HEADER]) -> u64 {
-    header.last_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
+/// A piece of no message.
+const NOTHING: Piece = Piece { counter: 0, at: 0, len: 0 };
+
+/// What is encrypted of a message that is as long as a header and a tag at least.
+fn body(message: &Range<usize>, counter: u64) -> Piece {
+    Piece { counter, at: message.start + HEADER, len: message.len() - DATA_OVERHEAD }
+}
+
+fn counter(message: &[u8]) -> u64 {
+    message[8..].first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
 }
 
 /// The session that a data message names.

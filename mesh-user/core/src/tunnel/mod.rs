@@ -37,7 +37,9 @@ mod waiting;
 mod wheel;
 
 pub use allowed_ips::AllowedIps;
-pub use device::{Birth, Caller, Device, DeviceError, Identified, Opened, PeerSlot, Sealed, Transmit};
+pub use device::{
+    BATCH, Birth, Caller, DATA_HEADER, Device, DeviceError, Identified, Opened, PeerSlot, Sealed, Transmit,
+};
 pub use lane::{Lane, MAX_LANES};
 pub use limits::Limits;
 pub use noise::curve::StaticSecret;

@@ -1,7 +1,11 @@
 //! What is kept of a peer while there is a session with it, or one is wanted: keys, the handshake under way, packets
 //! that wait, timers. It is allocated when needed and gone 9 minutes after the last use.
 
-use std::time::{Duration, Instant};
+use std::{
+    ops::Range,
+    slice,
+    time::{Duration, Instant},
+};
 
 use mesh_common::{
     datapath::DropReason,
@@ -14,7 +18,7 @@ use super::{
     keypair::{HEADER, KeyPair, Role, receiver},
     keys::Keys,
     limits::{COOKIE_LIFE, Limits},
-    noise::{Agreed, Initiation, primitives::TAG},
+    noise::{Agreed, Initiation},
     random::Random,
     replay::Fresh,
     timers::Timers,
@@ -34,10 +38,9 @@ pub(super) struct Session {
     cookie: Option<(Instant, [u8; 16])>,
 }
 
-/// An authentic data message.
+/// What data messages that came changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Arrival {
-    pub(super) fresh: Fresh,
     /// The first message of a new session.
     pub(super) confirms: bool,
     /// A timer that was not set before.
@@ -67,44 +70,62 @@ impl Session {
         packet: &[u8],
         out: &mut [u8],
     ) -> Option<(usize, Option<Instant>)> {
-        let pair = self.keys.sending(now, limits)?;
         let len = packet.len() + DATA_OVERHEAD;
-        let message = &mut out[..len];
-        message[HEADER..HEADER + packet.len()].copy_from_slice(packet);
-        pair.seal(message);
+        out[HEADER..HEADER + packet.len()].copy_from_slice(packet);
+        let (sealed, timer) = self.seal_batch(now, limits, random, out, slice::from_ref(&(0..len)));
+        (sealed > 0).then_some((len, timer))
+    }
+
+    /// Encrypts messages in place with the session in force. Says how many, and a timer that was not set before.
+    pub(super) fn seal_batch(
+        &mut self,
+        now: Instant,
+        limits: &Limits,
+        random: &mut Random,
+        buffer: &mut [u8],
+        messages: &[Range<usize>],
+    ) -> (usize, Option<Instant>) {
+        let Some(pair) = self.keys.sending(now, limits) else { return (0, None) };
+        let sealed = pair.seal(limits, buffer, messages);
         let is_stale = pair.is_stale(now, limits);
-        let mut timer = self.timers.sent(now, !packet.is_empty(), limits, random);
+        let has_content = messages[..sealed].iter().any(|message| message.len() > DATA_OVERHEAD);
+        let mut timer = self.timers.sent(now, has_content, limits, random);
         if is_stale {
             self.timers.ask(now, limits);
             timer = self.timers.next(None);
         }
-        Some((len, timer))
+        (sealed, timer)
     }
 
-    /// Decrypts the body of a data message in place.
-    #[inline]
-    pub(super) fn open(
+    /// Decrypts data messages in place that all name one session; says of each whether it counts.
+    pub(super) fn open_batch(
         &mut self,
         now: Instant,
         limits: &Limits,
-        header: &[u8; HEADER],
-        sealed: &mut [u8],
-    ) -> Result<Arrival, DropReason> {
-        let (pair, is_offered) = self.keys.named(receiver(header)).ok_or(DropReason::NoSession)?;
-        let fresh = pair.open(now, limits, header, sealed)?;
-        if is_offered {
-            self.keys.confirm();
-            self.timers.completed();
+        buffer: &mut [u8],
+        messages: &[Range<usize>],
+        fresh: &mut [Result<Fresh, DropReason>],
+    ) -> Arrival {
+        let mut arrival = Arrival { confirms: false, timer: None };
+        let named = messages.first().and_then(|first| buffer[first.clone()].first_chunk()).map(receiver);
+        let Some((pair, is_offered)) = named.and_then(|index| self.keys.named(index)) else { return arrival };
+        pair.open(now, limits, buffer, messages, fresh);
+        for message in messages.iter().zip(&*fresh).filter(|(_, fresh)| fresh.is_ok()).map(|(message, _)| message) {
+            if is_offered && !arrival.confirms {
+                self.keys.confirm();
+                self.timers.completed();
+                arrival.confirms = true;
+            }
+            arrival.timer = self.timers.received(now, message.len() > DATA_OVERHEAD, limits).or(arrival.timer);
         }
-        let mut timer = self.timers.received(now, sealed.len() > TAG, limits);
         let is_old = |pair: &KeyPair| {
             pair.role == Role::Initiator && now.saturating_duration_since(pair.born) >= limits.rekey_on_receive()
         };
-        if self.keys.current().is_some_and(is_old) {
+        if fresh.iter().any(Result::is_ok) && self.keys.current().is_some_and(is_old) {
             self.timers.ask(now, limits);
-            timer = self.timers.next(None);
+            arrival.timer = self.timers.next(None);
         }
-        Ok(Arrival { fresh, confirms: is_offered, timer })
+        arrival
     }
 
     /// Takes the keys of a handshake.

@@ -1,15 +1,15 @@
-//! Datagrams of equal length for one peer that leave with one system call.
+//! Messages that are laid out one after the other, sealed with one call, and leave with one system call for each train of them.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{io, net::SocketAddr, ops::Range, time::Duration};
 
-use mesh_common::datapath::DropReason;
-use mesh_core::tunnel::{MESSAGE_ROOM, Path, PeerSlot};
+use mesh_common::{datapath::DropReason, wire::wireguard::DATA_OVERHEAD};
+use mesh_core::tunnel::{DATA_HEADER, MESSAGE_ROOM, Path, PeerSlot};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,
 };
 
-use super::statistics::{PeerCounters, ShardCounters};
+use super::statistics::ShardCounters;
 use crate::kernel::udp::{MAX_BATCH, MAX_SEGMENTS, Transmit, UdpSocket, UdpSockets};
 
 /// How long a full socket buffer may hold up a shard before what it carries is dropped. 1 ms empties it at 64 Gbit/s.
@@ -17,7 +17,12 @@ const SEND_PATIENCE: Duration = Duration::from_millis(4);
 /// A way out that refused to segment is asked again after so many batches.
 const RETRY_SEGMENTS_AFTER: u32 = 4_096;
 
-/// Where a batch goes. Datagrams that differ in any of it are never in one batch.
+/// Messages of a batch: those of several small super-packets, or of many small packets.
+const MAX_MESSAGES: usize = 2 * MAX_SEGMENTS;
+/// Bytes of the messages of a batch: what the second-level cache has room for, several times.
+const MAX_BYTES: usize = 2 * MAX_BATCH;
+
+/// Where datagrams go. Those that differ in any of it never leave together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Heading {
     pub(super) peer: PeerSlot,
@@ -25,10 +30,18 @@ pub(super) struct Heading {
     pub(super) tos: u8,
 }
 
-/// The send buffer of a shard. Messages are sealed right into it.
+/// The send buffer of a shard. Messages of one peer are laid out in it, and sealed where they are.
 pub(super) struct Batch {
     buffer: Box<[u8]>,
-    heading: Option<Heading>,
+    messages: Vec<Range<usize>>,
+    trains: Vec<Train>,
+}
+
+/// Datagrams of equal length, but for a shorter last one, that leave with one system call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Train {
+    heading: Heading,
+    at: usize,
     len: usize,
     /// Bytes of each datagram but the last.
     segment: usize,
@@ -53,71 +66,97 @@ pub(super) enum Departure {
 
 impl Batch {
     pub(super) fn new() -> Self {
-        let buffer = vec![0; MAX_BATCH + 2 * MESSAGE_ROOM + usize::from(u16::MAX)].into_boxed_slice();
-        Batch { buffer, heading: None, len: 0, segment: 0, count: 0 }
+        let buffer = vec![0; MAX_BYTES + DATA_OVERHEAD + MESSAGE_ROOM + usize::from(u16::MAX)].into_boxed_slice();
+        Batch { buffer, messages: Vec::with_capacity(MAX_MESSAGES), trains: Vec::with_capacity(MAX_MESSAGES) }
     }
 
-    /// Whether `count` more datagrams of this heading had better start a new batch.
-    pub(super) fn is_better_sent(&self, heading: &Heading, count: usize) -> bool {
-        self.count > 0 && (self.heading.as_ref() != Some(heading) || self.count + count > MAX_SEGMENTS)
+    /// Whether `count` more messages of this heading, `len` bytes in all, had better start a new batch.
+    pub(super) fn is_better_sent(&self, heading: &Heading, count: usize, len: usize) -> bool {
+        self.trains.first().is_some_and(|first| first.heading.peer != heading.peer)
+            || !self.messages.is_empty()
+                && (self.messages.len() + count > MAX_MESSAGES || self.end() + len + count * DATA_OVERHEAD > MAX_BYTES)
     }
 
-    /// Where the next message is written: room for 65,535 bytes at least.
+    /// Whether one more message would be too much.
+    pub(super) fn is_full(&self) -> bool {
+        self.messages.len() >= MAX_MESSAGES || self.end() >= MAX_BYTES
+    }
+
+    /// Takes a packet, which becomes a message when all are sealed. The batch is not full, and it is the same peer's.
+    #[inline]
+    pub(super) fn lay_out(&mut self, heading: &Heading, packet: &[u8]) {
+        let at = self.end();
+        let len = packet.len() + DATA_OVERHEAD;
+        self.buffer[at + DATA_HEADER..][..packet.len()].copy_from_slice(packet);
+        self.messages.push(at..at + len);
+        match self.trains.last_mut() {
+            Some(train) if train.takes(heading, len) => {
+                train.len += len;
+                train.count += 1;
+            }
+            _ => self.trains.push(Train { heading: *heading, at, len, segment: len, count: 1 }),
+        }
+    }
+
+    /// The peer of the messages; `None`: there are none.
+    pub(super) fn peer(&self) -> Option<PeerSlot> {
+        self.trains.first().map(|train| train.heading.peer)
+    }
+
+    /// What is to be sealed, all of it before any train leaves.
+    pub(super) fn messages(&mut self) -> (&mut [u8], &[Range<usize>]) {
+        (&mut self.buffer, &self.messages)
+    }
+
+    /// Takes the messages after the first `sealed` out again: they are still packets, and must not leave.
+    pub(super) fn cut(&mut self, sealed: usize) {
+        let Some(end) = self.messages.get(sealed).map(|message| message.start) else { return };
+        self.messages.truncate(sealed);
+        self.trains.retain(|train| train.at < end);
+        if let Some(last) = self.trains.last_mut() {
+            last.len = last.len.min(end - last.at);
+            last.count = last.len.div_ceil(last.segment);
+        }
+    }
+
+    pub(super) fn trains(&self) -> impl Iterator<Item = (&Train, &[u8])> {
+        self.trains.iter().map(|train| (train, &self.buffer[train.at..train.at + train.len]))
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.messages.clear();
+        self.trains.clear();
+    }
+
+    /// Room for a message that leaves by itself; the batch is empty.
     pub(super) fn room(&mut self) -> &mut [u8] {
-        &mut self.buffer[self.len..]
+        &mut self.buffer
     }
 
-    /// Whether a message of `len` bytes, just written to [`Batch::room`], can be part of this batch.
-    pub(super) fn fits(&self, heading: &Heading, len: usize) -> bool {
-        self.count == 0
-            || self.heading.as_ref() == Some(heading)
-                && self.count < MAX_SEGMENTS
-                && len <= self.segment
-                && self.len == self.segment * self.count
-                && self.len + len <= MAX_BATCH
+    fn end(&self) -> usize {
+        self.messages.last().map_or(0, |message| message.end)
+    }
+}
+
+impl Train {
+    pub(super) fn alone(heading: &Heading, len: usize) -> Self {
+        Train { heading: *heading, at: 0, len, segment: len, count: 1 }
     }
 
-    /// Takes the message that was written to [`Batch::room`]; it fits.
-    pub(super) fn push(&mut self, heading: &Heading, len: usize) {
-        if self.count == 0 {
-            self.heading = Some(*heading);
-            self.segment = len;
-        }
-        self.len += len;
-        self.count += 1;
+    pub(super) fn count(&self) -> usize {
+        self.count
     }
 
-    /// Starts anew after a send with the message that did not fit.
-    pub(super) fn restart(&mut self, heading: &Heading, sent: usize, len: usize) {
-        self.buffer.copy_within(sent..sent + len, 0);
-        self.push(heading, len);
+    pub(super) fn peer(&self) -> PeerSlot {
+        self.heading.peer
     }
 
-    /// Where the batch goes; `None`: it is empty.
-    pub(super) fn heading(&self) -> Option<&Heading> {
-        self.heading.as_ref()
-    }
-
-    /// Bytes in the batch.
-    pub(super) fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Sends what there is and is empty then.
-    pub(super) fn send(
-        &mut self,
-        outlet: &mut Outlet,
-        counters: &ShardCounters,
-        peer: Option<&PeerCounters>,
-    ) -> Departure {
-        let (len, segment, count) = (self.len, self.segment, self.count);
-        (self.len, self.segment, self.count) = (0, 0, 0);
-        let Some(heading) = self.heading.take().filter(|_| count > 0) else { return Departure::Gone };
-        let departure = outlet.send(&heading, &self.buffer[..len], segment, counters);
-        if let Some(peer) = peer {
-            peer.sent.add(count as u64, len as u64);
-        }
-        departure
+    fn takes(&self, heading: &Heading, len: usize) -> bool {
+        self.heading == *heading
+            && self.count < MAX_SEGMENTS
+            && len <= self.segment
+            && self.len == self.segment * self.count
+            && self.len + len <= MAX_BATCH
     }
 }
 
@@ -141,7 +180,9 @@ impl Outlet {
         }
     }
 
-    fn send(&mut self, heading: &Heading, payload: &[u8], segment: usize, counters: &ShardCounters) -> Departure {
+    /// Sends a train with one system call, or its datagrams one by one where that is refused.
+    pub(super) fn send(&mut self, train: &Train, payload: &[u8], counters: &ShardCounters) -> Departure {
+        let Train { heading, segment, .. } = *train;
         let Some(socket) = self.sockets.towards(&heading.path.to) else {
             counters.send_failed.add(1);
             return Departure::Failed;

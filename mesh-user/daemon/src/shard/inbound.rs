@@ -1,4 +1,4 @@
-//! From the wire to a TUN queue: receive a batch, decrypt each datagram, judge and join the packets, write super-packets.
+//! From the wire to a TUN queue: receive a batch, decrypt it where it is, judge and join the packets, write super-packets.
 
 use std::{
     io::{self, IoSlice},
@@ -10,7 +10,7 @@ use mesh_common::{
     frame::SliceFrame,
     ids::{ConnectionId, RemapId},
 };
-use mesh_core::tunnel::{Opened, PeerSlot, coalesce::MAX_PARTS, ecn, flow, lane::Probe};
+use mesh_core::tunnel::{BATCH, DATA_HEADER, Opened, PeerSlot, coalesce::MAX_PARTS, ecn, flow, lane::Probe};
 
 use super::{
     Routing,
@@ -36,7 +36,7 @@ impl Tunnel {
     pub(super) fn read_socket(&mut self, family: Family, bench: &mut Bench) -> Turn {
         for _ in 0..BUDGET {
             let Some(socket) = self.outlet.sockets.of(family) else { return Turn::Done };
-            match socket.receive(&mut bench.wire) {
+            match socket.receive(&mut bench.wire[HEADROOM..]) {
                 Ok(received) => {
                     self.failures = 0;
                     self.open_batch(bench, &received);
@@ -54,61 +54,83 @@ impl Tunnel {
         Turn::Done
     }
 
+    /// Opens the datagrams of one receive, all data messages that follow each other at once.
     fn open_batch(&mut self, bench: &mut Bench, received: &Received) {
         let mut accepted = None;
         let mut waiting = None;
-        let (mut peer, mut packets, mut bytes) = (None, 0, 0);
         let segment = received.segment.max(1);
-        for start in (0..received.len).step_by(segment) {
-            let end = (start + segment).min(received.len);
-            let at = HEADROOM + start;
-            let Bench { wire, plain, counters, now, .. } = &mut *bench;
-            let opened = self.device.open(*now, received.from, received.to, &wire[start..end], &mut plain[at..]);
-            let from = match opened {
-                Opened::Packet { peer, len } => {
-                    self.deliver(bench, &mut accepted, peer, at..at + len, received.tos);
-                    waiting = Some(peer);
-                    Some(peer)
-                }
-                Opened::Probe { peer, len } => {
-                    let probe = Probe::parse(&plain[at..at + len]);
-                    self.take_probe(bench, peer, probe);
-                    Some(peer)
-                }
-                Opened::Empty { peer } => {
-                    waiting = Some(peer);
-                    Some(peer)
-                }
-                Opened::Reply { peer, len } => {
-                    let message = &plain[at..at + len];
-                    self.outlet.send_to(received.from, received.to, message, counters);
-                    if let Some(counters) = self.counters(peer) {
-                        counters.sent.add(1, len as u64);
-                    }
-                    waiting = Some(peer);
-                    Some(peer)
-                }
-                Opened::Cookie { len } => {
-                    self.outlet.send_to(received.from, received.to, &plain[at..at + len], counters);
-                    None
-                }
-                Opened::Refused(reason) => {
-                    counters.count_drop(reason, 1);
-                    None
-                }
-            };
-            if from != peer {
-                self.count_received(peer, packets, bytes);
-                (peer, packets, bytes) = (from, 0, 0);
+        let (mut start, end) = (HEADROOM, HEADROOM + received.len);
+        while start < end {
+            let mut datagrams = [const { 0..0 }; BATCH];
+            let mut count = 0;
+            for (datagram, at) in datagrams.iter_mut().zip((start..end).step_by(segment)) {
+                *datagram = at..(at + segment).min(end);
+                count += 1;
             }
-            packets += 1;
-            bytes += (end - start) as u64;
+            let mut opened = [Opened::Refused(DropReason::NotWireguard); BATCH];
+            let Received { from, to, .. } = *received;
+            let wire = &mut *bench.wire;
+            let mut done = self.device.open_batch(bench.now, from, to, wire, &datagrams[..count], &mut opened);
+            if done == 0 {
+                done = 1;
+                opened[0] = self.device.open(bench.now, from, to, &wire[datagrams[0].clone()], &mut bench.reply);
+            }
+            let peer = self.take(bench, received, &mut accepted, &opened[..done], &datagrams[..done]);
+            waiting = peer.or(waiting);
+            start = datagrams[done - 1].end;
         }
-        self.count_received(peer, packets, bytes);
         self.write_run(bench);
         if let Some(peer) = waiting {
             self.flush_waiting(peer, bench);
         }
+    }
+
+    /// What became of datagrams of one peer, or of one that is not of a session. Gives a peer that may have a new session.
+    fn take(
+        &mut self,
+        bench: &mut Bench,
+        received: &Received,
+        accepted: &mut Option<Accepted>,
+        opened: &[Opened],
+        datagrams: &[Range<usize>],
+    ) -> Option<PeerSlot> {
+        let (mut from, mut packets, mut bytes) = (None, 0, 0);
+        for (opened, datagram) in opened.iter().zip(datagrams) {
+            let peer = match *opened {
+                Opened::Packet { peer, len } => {
+                    let at = datagram.start + DATA_HEADER;
+                    self.deliver(bench, accepted, peer, at..at + len, received.tos);
+                    peer
+                }
+                Opened::Probe { peer, len } => {
+                    let at = datagram.start + DATA_HEADER;
+                    let probe = Probe::parse(&bench.wire[at..at + len]);
+                    self.take_probe(bench, peer, probe);
+                    peer
+                }
+                Opened::Empty { peer } => peer,
+                Opened::Reply { peer, len } => {
+                    self.outlet.send_to(received.from, received.to, &bench.reply[..len], &bench.counters);
+                    if let Some(counters) = self.counters(peer) {
+                        counters.sent.add(1, len as u64);
+                    }
+                    peer
+                }
+                Opened::Cookie { len } => {
+                    self.outlet.send_to(received.from, received.to, &bench.reply[..len], &bench.counters);
+                    continue;
+                }
+                Opened::Refused(reason) => {
+                    bench.counters.count_drop(reason, 1);
+                    continue;
+                }
+            };
+            from = Some(peer);
+            packets += 1;
+            bytes += datagram.len() as u64;
+        }
+        self.count_received(from, packets, bytes);
+        from
     }
 
     fn count_received(&self, peer: Option<PeerSlot>, packets: u64, bytes: u64) {
@@ -127,13 +149,13 @@ impl Tunnel {
         at: Range<usize>,
         outer_tos: u8,
     ) {
-        if !ecn::decapsulate(&mut bench.plain[at.clone()], outer_tos) {
+        if !ecn::decapsulate(&mut bench.wire[at.clone()], outer_tos) {
             bench.counters.count_drop(DropReason::Congested, 1);
             return;
         }
         let len = at.len() as u64;
         if let Some(run) = accepted.filter(|run| run.peer == peer)
-            && bench.run.extend(&bench.plain, at.clone())
+            && bench.run.extend(&bench.wire, at.clone())
         {
             bench.count_remap(run.remap, len);
             return;
@@ -160,16 +182,16 @@ impl Tunnel {
         connection: ConnectionId,
         at: Range<usize>,
     ) -> Result<Option<RemapId>, DropReason> {
-        let Bench { plain, run, tables, .. } = bench;
+        let Bench { wire, run, tables, .. } = bench;
         let joins_udp = self.tun.as_ref().is_some_and(|tun| tun.carries_udp_segments());
-        run.begin(plain, at.clone(), joins_udp);
+        run.begin(wire, at.clone(), joins_udp);
         if let Routing::AllowedIps(allowed) = &self.routing {
-            let from = flow::source(&plain[at]).ok_or(DropReason::Truncated)?;
+            let from = flow::source(&wire[at]).ok_or(DropReason::Truncated)?;
             // Nothing is rewritten, and so there is no remap that could count it.
             let is_theirs = allowed.lookup(from) == Some(connection);
             return if is_theirs { Ok(None) } else { Err(DropReason::SpoofedSource) };
         }
-        let mut frame = SliceFrame::with_headroom(&mut plain[..at.end], at.start);
+        let mut frame = SliceFrame::with_headroom(&mut wire[..at.end], at.start);
         match remap(&mut frame, 0, Ingress::Tunnel(connection), &**tables) {
             Verdict::Accept { remap, .. } => Ok(Some(remap)),
             Verdict::Drop(reason) => Err(reason),
@@ -179,15 +201,15 @@ impl Tunnel {
 
     /// Writes the run to the TUN.
     fn write_run(&mut self, bench: &mut Bench) {
-        let Bench { plain, run, counters, .. } = bench;
+        let Bench { wire, run, counters, .. } = bench;
         if run.is_empty() {
             return;
         }
-        let header = run.finish(plain).bytes();
+        let header = run.finish(wire).bytes();
         let mut parts = [IoSlice::new(&[]); MAX_PARTS + 1];
         parts[0] = IoSlice::new(&header);
         for (to, part) in parts[1..].iter_mut().zip(run.parts()) {
-            *to = IoSlice::new(&plain[part.clone()]);
+            *to = IoSlice::new(&wire[part.clone()]);
         }
         let count = 1 + run.parts().len();
         let written = self.tun.as_ref().map(|tun| tun.write(&parts[..count]));

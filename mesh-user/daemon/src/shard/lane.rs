@@ -102,8 +102,7 @@ impl Tunnel {
             return;
         }
         if let Ok(heading) = self.heading(peer, 0) {
-            self.seal(*now, &heading, &probe.bytes(), batch, counters);
-            self.send(batch, counters);
+            self.seal_alone(*now, &heading, &probe.bytes(), batch, counters);
         }
     }
 }

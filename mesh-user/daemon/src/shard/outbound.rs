@@ -1,4 +1,5 @@
-//! From a TUN queue to the wire: read a super-packet, judge it once, cut and encrypt it, send it as one batch.
+//! From a TUN queue to the wire: read super-packets, judge each once, cut it into messages, seal all messages of a turn together
+//! and send them.
 
 use std::io;
 
@@ -50,7 +51,7 @@ impl Tunnel {
                 }
             }
         }
-        self.send(&mut bench.batch, &bench.counters);
+        self.send(bench.now, &mut bench.batch, &bench.counters);
         turn
     }
 
@@ -76,12 +77,20 @@ impl Tunnel {
         let peer = self.device.peer_of(connection).ok_or(DropReason::NoSession)?;
         let heading = self.heading(peer, ecn::of(&packet[HEADROOM..]))?;
         let mut segments = Segments::new(&header, &mut packet[HEADROOM..], len)?;
-        if batch.is_better_sent(&heading, segments.count()) {
-            self.send(batch, counters);
+        let is_live = self.device.can_seal(*now, peer);
+        if !is_live || batch.is_better_sent(&heading, segments.count(), len) {
+            self.send(*now, batch, counters);
         }
         self.bond.is_loaded = true;
         while let Some(segment) = segments.next(self.mtu) {
-            self.seal(*now, &heading, segment, batch, counters);
+            if !is_live {
+                self.seal_alone(*now, &heading, segment, batch, counters);
+                continue;
+            }
+            if batch.is_full() {
+                self.send(*now, batch, counters);
+            }
+            batch.lay_out(&heading, segment);
         }
         Ok(())
     }

@@ -16,7 +16,7 @@ use mesh_core::{
 
 use super::{
     Event, Routing,
-    batch::{Batch, Departure, Heading, Outlet},
+    batch::{Batch, Departure, Heading, Outlet, Train},
     lane::Bond,
     roster::{Change, LaneName, NewLane},
     statistics::{PeerCounters, ShardCounters},
@@ -60,10 +60,10 @@ struct Readable {
 pub(super) struct Bench {
     /// Read from a TUN; the packet starts at [`HEADROOM`].
     pub(super) packet: Box<[u8]>,
-    /// Received from a socket.
+    /// Received from a socket, and decrypted; starts at [`HEADROOM`].
     pub(super) wire: Box<[u8]>,
-    /// Decrypted from `wire`; starts at [`HEADROOM`].
-    pub(super) plain: Box<[u8]>,
+    /// What a message that is no data is answered with.
+    pub(super) reply: Box<[u8]>,
     pub(super) batch: Batch,
     pub(super) run: Run,
     pub(super) tables: Arc<Slots>,
@@ -79,8 +79,8 @@ impl Bench {
         let buffer = |len| vec![0; len].into_boxed_slice();
         Bench {
             packet: buffer(HEADROOM + MAX_PACKET + segment::SLACK),
-            wire: buffer(MAX_PACKET),
-            plain: buffer(HEADROOM + MAX_PACKET + MESSAGE_ROOM),
+            wire: buffer(HEADROOM + MAX_PACKET),
+            reply: buffer(MAX_PACKET + MESSAGE_ROOM),
             batch: Batch::new(),
             run: Run::default(),
             tables: Arc::new(Slots::default()),
@@ -203,9 +203,8 @@ impl Tunnel {
         Some(&self.peers.get(slot.index())?.as_ref()?.counters)
     }
 
-    /// Encrypts one packet into the batch, and sends the batch where it is full.
-    #[inline]
-    pub(super) fn seal(
+    /// Sends one packet by itself, or keeps it for the session that is not there yet and asks the peer for one. The batch is empty.
+    pub(super) fn seal_alone(
         &mut self,
         now: Instant,
         heading: &Heading,
@@ -214,31 +213,41 @@ impl Tunnel {
         counters: &ShardCounters,
     ) {
         match self.device.seal(now, heading.peer, packet, batch.room()) {
-            Ok(Sealed::Data(len) | Sealed::Handshake(len)) => self.push(heading, len, batch, counters),
+            Ok(Sealed::Data(len) | Sealed::Handshake(len)) => self.send_alone(heading, len, batch, counters),
             Ok(Sealed::Waiting) => {}
             Err(reason) => counters.count_drop(reason, 1),
         }
     }
 
-    /// Takes a message that was written to the room of the batch.
-    pub(super) fn push(&mut self, heading: &Heading, len: usize, batch: &mut Batch, counters: &ShardCounters) {
-        if batch.fits(heading, len) {
-            batch.push(heading, len);
-            return;
+    /// Seals the messages of the batch and sends them.
+    pub(super) fn send(&mut self, now: Instant, batch: &mut Batch, counters: &ShardCounters) {
+        let Some(peer) = batch.peer() else { return };
+        let (buffer, messages) = batch.messages();
+        let sealed = self.device.seal_batch(now, peer, buffer, messages);
+        if sealed < messages.len() {
+            // The session has no more messages to give, and the packets will be sent again by who sent them.
+            counters.count_drop(DropReason::NoSession, (messages.len() - sealed) as u64);
+            batch.cut(sealed);
         }
-        let sent = batch.len();
-        self.send(batch, counters);
-        batch.restart(heading, sent, len);
+        for (train, payload) in batch.trains() {
+            self.send_train(train, payload, counters);
+        }
+        batch.clear();
     }
 
-    /// Sends the batch.
-    pub(super) fn send(&mut self, batch: &mut Batch, counters: &ShardCounters) {
-        let peer = batch.heading().and_then(|heading| self.peers.get(heading.peer.index())?.as_ref());
-        let departure = batch.send(&mut self.outlet, counters, peer.map(|peer| &*peer.counters));
-        match departure {
+    /// Sends the message that was written to the room of the batch.
+    fn send_alone(&mut self, heading: &Heading, len: usize, batch: &mut Batch, counters: &ShardCounters) {
+        self.send_train(&Train::alone(heading, len), &batch.room()[..len], counters);
+    }
+
+    fn send_train(&mut self, train: &Train, payload: &[u8], counters: &ShardCounters) {
+        match self.outlet.send(train, payload, counters) {
             Departure::Gone => {}
             Departure::Failed => self.bond.has_failed = true,
             Departure::WithoutSource(peer) => self.device.forget_source(peer),
+        }
+        if let Some(peer) = self.counters(train.peer()) {
+            peer.sent.add(train.count() as u64, payload.len() as u64);
         }
     }
 
@@ -253,10 +262,9 @@ impl Tunnel {
         let Bench { batch, counters, now, .. } = bench;
         while let Some(transmit) = self.device.poll_transmit(*now, batch.room()) {
             if let Ok(heading) = self.heading(transmit.peer, 0) {
-                self.push(&heading, transmit.len, batch, counters);
+                self.send_alone(&heading, transmit.len, batch, counters);
             }
         }
-        self.send(batch, counters);
         counters.count_drop(DropReason::NoSession, self.device.take_abandoned());
     }
 
@@ -268,9 +276,8 @@ impl Tunnel {
         }
         let Ok(heading) = self.heading(peer, 0) else { return };
         while let Some(len) = self.device.flush(*now, peer, batch.room()) {
-            self.push(&heading, len, batch, counters);
+            self.send_alone(&heading, len, batch, counters);
         }
-        self.send(batch, counters);
     }
 
     /// Tells the readers of the statistics where the peer is and how old its session.

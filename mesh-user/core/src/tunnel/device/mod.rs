@@ -1,7 +1,8 @@
 //! One WireGuard device: its peers by key, by connection and by place.
 //!
-//! `traffic` is what goes through it: packets, datagrams and time.
+//! `traffic` is what goes through it: packets, datagrams and time; `batch` is the same for many data messages at once.
 
+mod batch;
 mod outcome;
 mod traffic;
 
@@ -14,6 +15,7 @@ use std::{
 use mesh_common::ids::ConnectionId;
 use thiserror::Error;
 
+pub use batch::{BATCH, DATA_HEADER};
 pub use outcome::{Caller, Identified, Opened, Sealed, Transmit};
 
 use super::{

@@ -2,15 +2,13 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
+    slice,
     time::Instant,
 };
 
 use mesh_common::{
     datapath::DropReason,
-    wire::{
-        ipv4, ipv6, version,
-        wireguard::{COOKIE_REPLY, DATA, INITIATION, RESPONSE, is_message},
-    },
+    wire::wireguard::{COOKIE_REPLY, DATA, DATA_OVERHEAD, INITIATION, RESPONSE, is_message},
 };
 
 use super::{
@@ -18,12 +16,10 @@ use super::{
         gate::Refusal,
         index::SessionIndex,
         keypair::HEADER,
-        noise::primitives::TAG,
         peer::{Path, Peer},
-        replay::Fresh,
         waiting::Room,
     },
-    Caller, Device, Identified, Opened, PeerSlot, Sealed, Slot, Transmit,
+    BATCH, Caller, Device, Identified, Opened, PeerSlot, Sealed, Slot, Transmit,
 };
 
 impl Device {
@@ -33,20 +29,13 @@ impl Device {
     /// A packet was dropped: this one, or with [`DropReason::Congested`] the oldest of those that wait.
     #[inline]
     pub fn seal(&mut self, now: Instant, slot: PeerSlot, packet: &[u8], out: &mut [u8]) -> Result<Sealed, DropReason> {
-        let Device { gate, slots, wheel, .. } = self;
-        let Some(Slot { peer: Some(peer), .. }) = slots.get_mut(slot.index()) else {
-            return Err(DropReason::NoSession);
-        };
-        if let Some(session) = &mut peer.session
-            && peer.path.is_some()
-            && let Some((len, timer)) = session.seal(now, &gate.limits, &mut gate.random, packet, out)
-        {
-            if let Some(at) = timer {
-                wheel.set(slot.0, at);
-            }
-            return Ok(Sealed::Data(len));
+        if !self.can_seal(now, slot) {
+            return self.hold(now, slot, packet, out);
         }
-        self.hold(now, slot, packet, out)
+        let len = packet.len() + DATA_OVERHEAD;
+        out[HEADER..HEADER + packet.len()].copy_from_slice(packet);
+        self.seal_batch(now, slot, out, slice::from_ref(&(0..len)));
+        Ok(Sealed::Data(len))
     }
 
     /// Keeps a packet for the session that is not there yet.
@@ -87,7 +76,7 @@ impl Device {
         };
         let path = Path { to: from, from: hit };
         let opened = match head[0] {
-            DATA => self.open_data(now, path, datagram, out),
+            DATA => Ok(self.open_data(now, path, datagram, out)),
             INITIATION => self.open_initiation(now, from, datagram, out),
             RESPONSE => self.open_response(now, path, datagram, out),
             COOKIE_REPLY => self.open_cookie(now, datagram),
@@ -167,30 +156,12 @@ impl Device {
         Ok(Opened::Empty { peer: slot })
     }
 
-    #[inline]
-    fn open_data(&mut self, now: Instant, path: Path, datagram: &[u8], out: &mut [u8]) -> Result<Opened, Refusal> {
-        let receiver = number(datagram, 4);
-        let slot = self.named(SessionIndex(receiver)).ok_or(Refusal::Drop(DropReason::NoSession))?;
-        let (header, body) = datagram.split_first_chunk::<HEADER>().ok_or(Refusal::Drop(DropReason::NotWireguard))?;
-        let sealed = &mut out[..body.len()];
-        sealed.copy_from_slice(body);
-        let Device { gate, slots, wheel, .. } = self;
-        let peer = slots[slot.index()].peer.as_mut().ok_or(Refusal::Drop(DropReason::NoSession))?;
-        let session = peer.session.as_mut().ok_or(Refusal::Drop(DropReason::NoSession))?;
-        let arrival = session.open(now, &gate.limits, header, sealed).map_err(Refusal::Drop)?;
-        if let Some(at) = arrival.timer {
-            wheel.set(slot.0, at);
-        }
-        let is_elsewhere = arrival.fresh == Fresh::Newest && peer.path != Some(path);
-        let moved = is_elsewhere && peer.follow(path);
-        peer.heard();
-        if arrival.confirms {
-            peer.last_handshake = Some(now);
-        }
-        if arrival.confirms || moved {
-            self.after_change(now, slot);
-        }
-        Ok(content(&out[..body.len() - TAG], slot))
+    fn open_data(&mut self, now: Instant, path: Path, datagram: &[u8], out: &mut [u8]) -> Opened {
+        out[..datagram.len()].copy_from_slice(datagram);
+        let mut opened = [Opened::Refused(DropReason::NotWireguard); BATCH];
+        self.open_batch(now, path.to, path.from, out, slice::from_ref(&(0..datagram.len())), &mut opened);
+        out.copy_within(HEADER..datagram.len(), 0);
+        opened[0]
     }
 
     /// Packets wait that [`Device::flush`] can now seal.
@@ -242,7 +213,7 @@ impl Device {
     }
 
     /// The session of a peer began or was renewed, or the peer is elsewhere.
-    fn after_change(&mut self, now: Instant, slot: PeerSlot) {
+    pub(super) fn after_change(&mut self, now: Instant, slot: PeerSlot) {
         let Device { gate, slots, .. } = self;
         if let Some(peer) = &mut slots[slot.index()].peer {
             peer.settle(now, gate);
@@ -257,22 +228,6 @@ impl Device {
         {
             self.events.push_back(peer.key);
         }
-    }
-}
-
-/// What an authentic message carries. What the padding is, the header of the packet says.
-fn content(plain: &[u8], peer: PeerSlot) -> Opened {
-    let Some(first) = plain.first() else { return Opened::Empty { peer } };
-    let len = match version(*first) {
-        4 => plain.first_chunk().map(|header| usize::from(ipv4::Header::from(*header).total_len())),
-        6 => plain.first_chunk().map(|header| ipv6::LEN + usize::from(ipv6::Header::from(*header).payload_len())),
-        0 => return Opened::Probe { peer, len: plain.len() },
-        _ => return Opened::Refused(DropReason::UnknownVersion),
-    };
-    match len {
-        Some(len @ ipv4::LEN..) if len <= plain.len() => Opened::Packet { peer, len },
-        Some(..ipv4::LEN) => Opened::Refused(DropReason::Malformed),
-        Some(_) | None => Opened::Refused(DropReason::Truncated),
     }
 }
 
