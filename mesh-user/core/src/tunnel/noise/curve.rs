@@ -1,6 +1,5 @@
 //! Curve25519: the private key of a node, and the one place where Diffie-Hellman is computed and counted.
 
-use x25519_dalek::x25519;
 use zeroize::Zeroizing;
 
 use super::primitives::Key;
@@ -44,9 +43,8 @@ impl Exchanges {
     /// What both ends of an exchange know. `None`: the public key has a low order, and everybody knows.
     pub(crate) fn agree(&mut self, secret: &StaticSecret, public: &PublicKey) -> Option<Key> {
         self.0 += 1;
-        let shared = Zeroizing::new(x25519(*secret.to_bytes(), public.0));
-        let is_contributory = shared.iter().fold(0, |all, byte| all | byte) != 0;
-        is_contributory.then_some(shared)
+        let shared = secret.0.diffie_hellman(&x25519_dalek::PublicKey::from(public.0));
+        shared.was_contributory().then(|| Zeroizing::new(*shared.as_bytes()))
     }
 
     /// The public key of a new ephemeral secret.

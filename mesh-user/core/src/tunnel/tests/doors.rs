@@ -90,6 +90,31 @@ fn under_load_nothing_is_computed_without_a_valid_cookie() {
 }
 
 #[test]
+fn a_source_with_a_session_is_not_limited_under_load() {
+    let now = Instant::now();
+    let (_, mut b) = pair(now);
+    // Everybody behind one NAT, each with a cookie: those of the address that has a session all get through.
+    let answered = |b: &mut Node, from: &str| {
+        let mut count = 0;
+        for number in 0..20 {
+            let mut client = Node::new(now, 100 + number, from);
+            client.device.add_peer(now, key(2), &peer(1, &[B])).unwrap();
+            b.device.add_peer(now, key(100 + number), &peer(100, &[])).unwrap();
+            let first = client.send(now, 1, &packet(60, 1)).remove(0);
+            let cookie = b.hear(now, &first).remove(0);
+            client.hear(now, &cookie);
+            let again = client.sleep(now + secs(6)).remove(0).1;
+            count += b.hear(now, &again).len();
+            b.device.remove_peer(&key(100 + number));
+        }
+        count
+    };
+    flood(&mut b, now);
+    assert_eq!(answered(&mut b, "192.0.2.1:4000"), 20);
+    assert_eq!(answered(&mut b, "198.51.100.1:4000"), 5);
+}
+
+#[test]
 fn a_response_needs_a_cookie_under_load_too() {
     let now = Instant::now();
     let (mut a, mut b) = strangers(now);
