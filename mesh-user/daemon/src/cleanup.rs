@@ -12,6 +12,7 @@ use crate::{
     reconcile,
     run_directory::RunDirectory,
     state::{Record, StateDirectory},
+    wg,
 };
 
 /// Removes routes, addresses, neighbours and devices, gives sysctls their old values back, and forgets what was applied.
@@ -33,9 +34,10 @@ pub async fn run(settings: &Settings) -> Result<()> {
     for (sysctl, _) in &record.sysctls {
         reconcile::restore_sysctl(&record, sysctl)?;
     }
+    let sockets = wg::remove_sockets(&settings.directories.uapi, &record.tunnels)?;
     state.forget_record()?;
     run_directory.remove()?;
-    tracing::info!(pins, devices, routes, addresses, neighbours, sysctls = record.sysctls.len(), "cleaned up");
+    tracing::info!(pins, devices, routes, addresses, neighbours, sockets, sysctls = record.sysctls.len(), "cleaned up");
     Ok(())
 }
 

@@ -5,11 +5,12 @@
 
 use std::sync::{Arc, mpsc as blocking};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use mesh_core::{
     model::Settings,
     plan::{HookChoice, Plan},
     tunnel::StaticSecret,
+    uapi::PrivateKey,
 };
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -29,6 +30,7 @@ use crate::{
     run_directory::RunDirectory,
     shard::{self, Shards},
     state::StateDirectory,
+    wg::Tunnels,
 };
 
 /// Runs until SIGTERM or SIGINT, or until the start fails. What is in the kernel stays in either case.
@@ -38,7 +40,8 @@ pub async fn run(settings: Settings) -> Result<()> {
     privileges::check(programs)?;
     let run_directory = RunDirectory::lock(&settings.directories.run)?;
     let state = StateDirectory::open(&settings.directories.state)?;
-    let secret = StaticSecret::from_bytes(keys::load_or_create(&settings.private_key_file)?);
+    let key = keys::load_or_create(&settings.private_key_file)?;
+    let secret = StaticSecret::from_bytes(key);
     let public_key = secret.public_key();
     tracing::info!(cluster = %settings.cluster.id, key = ?public_key, "meshd {} starts", env!("CARGO_PKG_VERSION"));
 
@@ -58,6 +61,8 @@ pub async fn run(settings: Settings) -> Result<()> {
 
     let (plans, plan_reader) = watch::channel(Arc::new(Plan::default()));
     let (snapshots, snapshot_reader) = watch::channel(Arc::default());
+    let shown = PrivateKey::new(&key).context("the private key is all zeros, which is none")?;
+    let sockets = Tunnels::new(&settings.directories.uapi, shown, snapshot_reader.clone(), Arc::clone(&shards));
     let api = Api {
         cluster: settings.cluster.id.to_string(),
         public_key,
@@ -71,6 +76,7 @@ pub async fn run(settings: Settings) -> Result<()> {
     let ended = tokio::select! {
         ended = control.run(wakes) => ended,
         ended = server => ended,
+        () = sockets.run() => Ok(()),
         () = stopped(stop) => Ok(()),
     };
     // The next daemon replaces it; until then a client sees that nobody is here.

@@ -1,4 +1,4 @@
-//! One client at the socket of a device: its requests go to whoever knows the device, one after the other.
+//! One client at the socket of a device: its requests are answered one after the other by whoever knows the device.
 
 use anyhow::{Context as _, Result};
 use mesh_core::uapi::{Outcome, Parser};
@@ -6,7 +6,6 @@ use rustix::net::{AddressFamily, SocketType, netdevice::name_to_index};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::UnixStream,
-    sync::{mpsc, oneshot},
 };
 use zeroize::Zeroizing;
 
@@ -16,15 +15,11 @@ const CHUNK: usize = 16 << 10;
 /// Bytes of a reply; keys are in them.
 pub(super) type Reply = Zeroizing<Vec<u8>>;
 
-/// A request and where its reply goes.
-#[derive(Debug)]
-pub(super) struct Question {
-    pub(super) asked: Outcome,
-    pub(super) reply: oneshot::Sender<Reply>,
-}
-
 /// Until the client hangs up, or says something after which nothing makes sense.
-pub(super) async fn hold(mut client: UnixStream, questions: mpsc::Sender<Question>) -> Result<()> {
+pub(super) async fn hold<A>(mut client: UnixStream, answer: impl Fn(Outcome) -> A) -> Result<()>
+where
+    A: Future<Output = Result<Reply>>,
+{
     let mut parser = Parser::new(zone);
     let mut chunk = Zeroizing::new(vec![0; CHUNK]);
     loop {
@@ -38,10 +33,8 @@ pub(super) async fn hold(mut client: UnixStream, questions: mpsc::Sender<Questio
             (rest, outcome) = parser.read(rest);
             let Some(asked) = outcome else { continue };
             let is_lost = matches!(asked, Outcome::Lost(_));
-            let (reply, answer) = oneshot::channel();
-            questions.send(Question { asked, reply }).await.context("the device is gone")?;
-            let answer = answer.await.context("the device is gone")?;
-            client.write_all(&answer).await.context("send a reply")?;
+            let reply = answer(asked).await?;
+            client.write_all(&reply).await.context("send a reply")?;
             if is_lost {
                 return Ok(());
             }

@@ -12,5 +12,7 @@ mod follow;
 mod place;
 mod process;
 mod socket;
+mod tunnels;
 
 pub use command_line::{Arguments, Program, run};
+pub use tunnels::{Tunnels, remove_sockets};

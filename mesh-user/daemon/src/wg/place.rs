@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use futures_util::StreamExt as _;
-use inotify::{EventStream, Inotify, WatchMask};
+use inotify::{EventMask, EventStream, Inotify, WatchMask};
 use mesh_core::plan::DeviceName;
 use tokio::{net::UnixStream, time::sleep};
 
@@ -15,7 +15,8 @@ use super::socket::Socket;
 
 /// Between two attempts while something is in the way.
 const RETRY: Duration = Duration::from_secs(1);
-type Watch = EventStream<[u8; 4096]>;
+/// Of a directory of sockets.
+pub(super) type Watch = EventStream<[u8; 4096]>;
 
 #[derive(Debug)]
 pub(super) struct Place {
@@ -50,8 +51,7 @@ impl Place {
                         sleep(RETRY).await;
                     }
                 },
-                event = watch.next() => {
-                    let is_watched = matches!(event, Some(Ok(ref event)) if !event.mask.contains(inotify::EventMask::IGNORED));
+                is_watched = changed(watch) => {
                     if !is_watched {
                         self.watch = None;
                     }
@@ -93,7 +93,12 @@ impl Place {
     }
 }
 
-fn watch(directory: &Path) -> Result<Watch> {
+/// Something in the directory vanished or came. `false`: it is watched no longer.
+pub(super) async fn changed(watch: &mut Watch) -> bool {
+    matches!(watch.next().await, Some(Ok(event)) if !event.mask.contains(EventMask::IGNORED))
+}
+
+pub(super) fn watch(directory: &Path) -> Result<Watch> {
     let mask = WatchMask::DELETE
         | WatchMask::MOVED_FROM
         | WatchMask::MOVED_TO

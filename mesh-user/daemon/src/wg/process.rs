@@ -5,15 +5,15 @@
 use std::{num::NonZeroUsize, path::Path};
 
 use anyhow::{Context as _, Result};
-use mesh_core::plan::DeviceName;
+use mesh_core::{plan::DeviceName, uapi::Outcome};
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::mpsc,
+    sync::{mpsc, oneshot},
 };
 
 use super::{
     background::Caller,
-    conversation::{self, Question},
+    conversation::{self, Reply},
     engine::Engine,
     follow::{Follow, Seen},
     place::Place,
@@ -56,6 +56,12 @@ struct Process {
     questions: (mpsc::Sender<Question>, mpsc::Receiver<Question>),
 }
 
+/// A request and where its reply goes.
+struct Question {
+    asked: Outcome,
+    reply: oneshot::Sender<Reply>,
+}
+
 /// Whether the loop goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Next {
@@ -95,7 +101,8 @@ impl Process {
         while next == Next::Turn {
             next = tokio::select! {
                 client = self.place.accept() => {
-                    let client = conversation::hold(client, self.questions.0.clone());
+                    let questions = self.questions.0.clone();
+                    let client = conversation::hold(client, move |asked| ask(questions.clone(), asked));
                     tokio::spawn(async {
                         if let Err(error) = client.await {
                             tracing::debug!("a client of the socket was lost: {error:#}");
@@ -162,6 +169,13 @@ impl Process {
             Event::SessionChanged(..) => Ok(Next::Turn),
         }
     }
+}
+
+async fn ask(questions: mpsc::Sender<Question>, asked: Outcome) -> Result<Reply> {
+    let (reply, answer) = oneshot::channel();
+    // Neither can fail while the loop runs, which is the process.
+    questions.send(Question { asked, reply }).await.ok().context("the device is gone")?;
+    answer.await.context("the device is gone")
 }
 
 /// As the kernel's own WireGuard devices are when they are new.

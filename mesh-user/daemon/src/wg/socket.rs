@@ -93,6 +93,16 @@ fn make_directory(directory: &Path) -> Result<()> {
         .with_context(|| format!("make the directory {}", directory.display()))
 }
 
+/// Removes a socket that nobody answers; anything else stays.
+pub(super) fn remove_stale(directory: &Path, device: &DeviceName) -> Result<bool> {
+    let path = path(directory, device);
+    if !is_stale(&path).unwrap_or(false) {
+        return Ok(false);
+    }
+    fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))?;
+    Ok(true)
+}
+
 fn path(directory: &Path, device: &DeviceName) -> PathBuf {
     directory.join(format!("{device}.sock"))
 }

@@ -6,6 +6,7 @@ mod gateway;
 mod plain_remote;
 mod refusals;
 mod tunnel;
+mod uapi;
 
 use anyhow::{Context, Result};
 use mesh_lab::{
