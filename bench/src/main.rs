@@ -46,6 +46,9 @@ enum Bench {
     Remap(remap::Arguments),
     /// One TCP stream through an encrypted tunnel, beside wireguard-go: throughput and CPU time
     Tunnel(tunnel::Arguments),
+    /// What `tunnel` counts the instructions of
+    #[command(hide = true)]
+    Crossing(tunnel::crossing::Arguments),
 }
 
 impl Bench {
@@ -56,6 +59,7 @@ impl Bench {
             Bench::Budget(_) => "budget",
             Bench::Remap(_) => "remap",
             Bench::Tunnel(_) => "tunnel",
+            Bench::Crossing(_) => "crossing",
         }
     }
 
@@ -67,6 +71,7 @@ impl Bench {
             Bench::Remap(asked) => {
                 vec![("--runs", asked.runs, remap::RUNS), ("--pairs", asked.pairs, remap::PAIRS)]
             }
+            Bench::Crossing(_) => Vec::new(),
             Bench::Tunnel(asked) => vec![("--pairs", asked.pairs, tunnel::PAIRS)],
         };
         for (option, asked, promised) in measurements {
@@ -88,6 +93,7 @@ fn main() -> Result<ExitCode> {
         Bench::Budget(arguments) => budget::run(&arguments, &mut report)?,
         Bench::Remap(arguments) => remap::run(&arguments, &mut report)?,
         Bench::Tunnel(arguments) => tunnel::run(&arguments, &mut report)?,
+        Bench::Crossing(arguments) => tunnel::crossing::run(&arguments)?,
     }
     report.finish(arguments.check, &files)
 }

@@ -7,8 +7,10 @@ mod batch;
 mod blast;
 mod connection;
 mod cost;
+pub(crate) mod crossing;
 mod echo;
 mod handshakes;
+mod instructions;
 mod peers;
 mod profile;
 mod quiet;
@@ -69,6 +71,8 @@ enum Part {
     Handshakes,
     /// Memory, idle time and throughput with up to 10,000 peers
     Peers,
+    /// Instructions of one packet with up to 10,000 peers
+    Instructions,
 }
 
 impl Arguments {
@@ -133,6 +137,9 @@ fn compare(arguments: &Arguments, rounds: &Rounds<'_>, report: &mut Report) -> R
     if arguments.wants(Part::Peers) {
         peers::idle(rounds, report)?;
         peers::streams(rounds, &mut samples)?;
+    }
+    if arguments.wants(Part::Instructions) {
+        instructions::run(report)?;
     }
     samples.report(&[Program::MeshWg.name(), peers::MANY_PEERS], report);
     Ok(())

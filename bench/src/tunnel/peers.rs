@@ -23,10 +23,10 @@ use super::{
 use crate::report::{Report, Rival};
 
 /// How many peers a device has.
-const COUNTS: [usize; 3] = [1, 1_000, 10_000];
+pub(super) const COUNTS: [usize; 3] = [1, 1_000, 10_000];
 const MANY: usize = COUNTS[2];
 /// What stands for them in a comparison.
-const NAMES: [&str; 3] = ["1 peer", "1000 peers", MANY_PEERS];
+pub(super) const NAMES: [&str; 3] = ["1 peer", "1000 peers", MANY_PEERS];
 pub(super) const MANY_PEERS: &str = "10000 peers";
 /// What was allocated while the peers were added is given back, or collected.
 const SETTLE: Duration = Duration::from_secs(2);
