@@ -256,3 +256,91 @@ fn send_patiently(socket: &UdpSocket, transmit: &Transmit<'_>) -> io::Result<()>
         result => result,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        collections::BTreeMap,
+        net::SocketAddr,
+        time::{Duration, Instant},
+    };
+
+    use mesh_common::ids::ConnectionId;
+    use mesh_core::{
+        plan::{Peer, PublicKey},
+        tunnel::{Birth, Device},
+    };
+
+    use super::*;
+
+    /// A heading for each of two peers, without ECN and with it.
+    fn headings() -> [[Heading; 2]; 2] {
+        let now = Instant::now();
+        let mut device = Device::new(None, &Birth { shard: 0, now, since_epoch: Duration::ZERO, seed: [0; 32] });
+        let path = Path { to: SocketAddr::from(([192, 0, 2, 1], 1)), from: None };
+        [1, 2].map(|number| {
+            let config = Peer {
+                connection: ConnectionId(number),
+                endpoints: Vec::new(),
+                lane_ports: Vec::new(),
+                keepalive_seconds: None,
+                preshared_key: None,
+                announced: BTreeMap::new(),
+            };
+            let peer = device.add_peer(now, PublicKey([number as u8; 32]), &config).unwrap();
+            [0, 2].map(|tos| Heading { peer, path, tos })
+        })
+    }
+
+    /// Datagrams and bytes of the trains.
+    fn trains(batch: &Batch) -> Vec<(usize, usize)> {
+        batch.trains().map(|(train, payload)| (train.count, payload.len())).collect()
+    }
+
+    #[test]
+    fn a_train_has_equal_datagrams_and_a_shorter_last_one() {
+        let ([[plain, marked], _], mut batch) = (headings(), Batch::new());
+        for len in [100, 100, 40, 40, 40, 60] {
+            batch.lay_out(&plain, &vec![7; len]);
+        }
+        batch.lay_out(&marked, &[7; 60]);
+        assert_eq!(trains(&batch), [(3, 2 * 132 + 72), (2, 2 * 72), (1, 92), (1, 92)]);
+        assert_eq!(batch.messages().1.len(), 7);
+        batch.clear();
+        assert_eq!((trains(&batch), batch.peer()), (Vec::new(), None));
+    }
+
+    #[test]
+    fn what_is_not_sealed_does_not_leave() {
+        for sealed in 0..6 {
+            let ([[plain, _], _], mut batch) = (headings(), Batch::new());
+            for len in [100, 100, 100, 60, 60] {
+                batch.lay_out(&plain, &vec![7; len]);
+            }
+            batch.cut(sealed);
+            let expected: &[(usize, usize)] = match sealed {
+                0 => &[],
+                1 => &[(1, 132)],
+                2 => &[(2, 264)],
+                3 => &[(3, 396)],
+                4 => &[(4, 396 + 92)],
+                _ => &[(4, 396 + 92), (1, 92)],
+            };
+            assert_eq!(trains(&batch), expected, "{sealed} sealed");
+        }
+    }
+
+    #[test]
+    fn a_batch_has_one_peer_and_bounds() {
+        let ([[first, _], [second, _]], mut batch) = (headings(), Batch::new());
+        assert!(!batch.is_better_sent(&first, 64, 65_535));
+        batch.lay_out(&first, &[7; 20]);
+        assert!(batch.is_better_sent(&second, 1, 20) && !batch.is_better_sent(&first, 64, 60_000));
+        assert!(batch.is_better_sent(&first, MAX_MESSAGES, 2_000));
+        while !batch.is_full() {
+            batch.lay_out(&first, &[7; 9_000]);
+        }
+        assert!(batch.messages().1.len() < MAX_MESSAGES);
+        assert!(trains(&batch).iter().all(|(_, len)| *len <= MAX_BATCH));
+    }
+}

@@ -1,5 +1,6 @@
 //! Devices that talk to each other without I/O: a node, a datagram, and the moves of a test.
 
+mod batches;
 mod doors;
 mod exchange;
 mod interop;
