@@ -85,6 +85,10 @@ struct Connections {
 }
 
 impl Configuration {
+    pub fn private_key(&self) -> Option<&PrivateKey> {
+        self.private_key.as_ref()
+    }
+
     /// The port that was asked for; 0: any.
     pub fn listen_port(&self) -> u16 {
         self.listen_port

@@ -13,7 +13,7 @@ use rtnetlink::{
     packet_core::{NLM_F_ACK, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload},
     packet_route::{
         RouteNetlinkMessage,
-        link::LinkAttribute,
+        link::{LinkAttribute, LinkFlags},
         nsid::{NsidAttribute, NsidMessage},
     },
     sys::AsyncSocket as _,
@@ -36,6 +36,13 @@ pub struct LinkWatch {
 /// What a namespace is called in this one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NamespaceNumber(i32);
+
+/// What others may change of a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WatchedLink {
+    pub mtu: u32,
+    pub up: bool,
+}
 
 impl LinkWatch {
     /// Must be called within a tokio runtime, which then drives it.
@@ -80,8 +87,8 @@ impl LinkWatch {
         self.known_number(namespace).await?.context("the network namespace of the device got no number")
     }
 
-    /// The MTU of a device, in this namespace or another one. `None`: it is not there.
-    pub async fn mtu(&self, device: &DeviceName, namespace: Option<NamespaceNumber>) -> Result<Option<u32>> {
+    /// A device, in this namespace or another one. `None`: it is not there.
+    pub async fn link(&self, device: &DeviceName, namespace: Option<NamespaceNumber>) -> Result<Option<WatchedLink>> {
         let mut request = self.handle.link().get().match_name(device.0.clone());
         if let Some(NamespaceNumber(number)) = namespace {
             request.message_mut().attributes.push(LinkAttribute::IfNetnsId(number));
@@ -94,7 +101,10 @@ impl LinkWatch {
             LinkAttribute::Mtu(mtu) => Some(*mtu),
             _ => None,
         };
-        Ok(link.and_then(|link| link.attributes.iter().find_map(mtu)))
+        Ok(link.and_then(|link| {
+            let mtu = link.attributes.iter().find_map(mtu)?;
+            Some(WatchedLink { mtu, up: link.header.flags.contains(LinkFlags::Up) })
+        }))
     }
 
     async fn known_number(&self, namespace: &NetworkNamespace) -> Result<Option<NamespaceNumber>> {

@@ -86,6 +86,15 @@ impl Shards {
         result
     }
 
+    /// Does one after the other, without waiting for each before the next is given. All are done, whatever becomes of one;
+    /// the first error is told.
+    pub fn apply_all(&self, commands: impl IntoIterator<Item = Command>) -> Result<()> {
+        let given: Vec<_> = commands.into_iter().map(|command| self.give(command)).collect();
+        let results: Vec<Result<()>> =
+            given.into_iter().map(|given| given?.into_iter().try_for_each(await_shard)).collect();
+        results.into_iter().collect()
+    }
+
     pub fn statistics(&self) -> Statistics {
         let mut statistics = Statistics::default();
         for shard in &self.shards {

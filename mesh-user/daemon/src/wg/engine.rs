@@ -6,7 +6,7 @@ use anyhow::Result;
 use mesh_core::{
     plan::{self, DeviceName, PublicKey},
     tunnel::{AllowedIps, StaticSecret},
-    uapi::{Change, Configuration, Errno, Live, Outcome, Refusal, Session, Step, print, print_errno},
+    uapi::{Change, Configuration, Errno, Live, Outcome, PrivateKey, Refusal, Session, Step, print, print_errno},
 };
 
 use super::{clock::Clock, conversation::Reply};
@@ -24,6 +24,7 @@ pub(super) struct Engine {
     /// The port in use.
     port: u16,
     queues: NonZeroUsize,
+    speaks: bool,
     clock: Clock,
 }
 
@@ -42,7 +43,22 @@ impl Engine {
             queues: tuns.into_iter().zip(sockets).map(queue).collect(),
             routing: Routing::AllowedIps(Arc::new(AllowedIps::default())),
         })?;
-        Ok(Engine { device, shards, configuration: Configuration::default(), port, queues, clock: Clock::new() })
+        Ok(Engine {
+            device,
+            shards,
+            configuration: Configuration::default(),
+            port,
+            queues,
+            speaks: true,
+            clock: Clock::new(),
+        })
+    }
+
+    /// A device that was taken down says nothing more and answers nobody; its sessions end. It begins anew when it is up.
+    pub(super) fn set_speaking(&mut self, speaks: bool) -> Result<()> {
+        self.speaks = speaks;
+        let secret = self.configuration.private_key().filter(|_| speaks).map(secret);
+        self.shards.apply(Command::SetSecret(self.device.clone(), secret))
     }
 
     pub(super) fn set_mtu(&self, mtu: u16) -> Result<()> {
@@ -92,10 +108,8 @@ impl Engine {
         if let Some(sockets) = sockets {
             self.use_sockets(sockets).map_err(|error| failed(&error))?;
         }
-        for step in self.configuration.apply(change) {
-            self.shards.apply(self.command(step)).map_err(|error| failed(&error))?;
-        }
-        Ok(())
+        let steps = self.configuration.apply(change);
+        self.shards.apply_all(steps.into_iter().map(|step| self.command(step))).map_err(|error| failed(&error))
     }
 
     /// Bound before anything is applied. `None`: those in use serve.
@@ -122,7 +136,7 @@ impl Engine {
     fn command(&self, step: Step) -> Command {
         let device = self.device.clone();
         match step {
-            Step::SetSecret(key) => Command::SetSecret(device, key.map(|key| StaticSecret::from_bytes(*key.bytes()))),
+            Step::SetSecret(key) => Command::SetSecret(device, key.filter(|_| self.speaks).map(|key| secret(&key))),
             Step::AddPeer(key, session) => Command::AddPeer(device, key, peer(session)),
             Step::UpdatePeer(key, session) => Command::UpdatePeer(device, key, peer(session)),
             Step::MovePeer(key, endpoint) => Command::MovePeer(device, key, endpoint),
@@ -138,6 +152,10 @@ fn bind(port: u16, queues: NonZeroUsize) -> Result<Vec<UdpSockets>> {
 
 fn port(sockets: &[UdpSockets]) -> u16 {
     sockets.first().map_or(0, UdpSockets::port)
+}
+
+fn secret(key: &PrivateKey) -> StaticSecret {
+    StaticSecret::from_bytes(*key.bytes())
 }
 
 /// Where the peer is comes with [`Command::MovePeer`]: candidates would be called without a packet for them.

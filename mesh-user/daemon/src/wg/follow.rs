@@ -1,10 +1,11 @@
-//! What others do to the device: rename it, move it to another network namespace, give it another MTU, delete it.
+//! What others do to the device: rename it, move it to another network namespace, give it another MTU, take it
+//! down, delete it.
 
 use anyhow::Result;
 use mesh_core::plan::DeviceName;
 
 use crate::kernel::{
-    link_watch::{LinkWatch, NamespaceNumber},
+    link_watch::{LinkWatch, NamespaceNumber, WatchedLink},
     tun::Tun,
     tun_device::{NetworkNamespace, TunDevice},
 };
@@ -25,7 +26,7 @@ pub(super) struct Follow {
 /// The device at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Seen {
-    There { name: DeviceName, mtu: u16 },
+    There { name: DeviceName, mtu: u16, up: bool },
     Deleted,
 }
 
@@ -54,9 +55,9 @@ impl Follow {
                 tracing::info!("{name}: was moved to another network namespace");
                 self.abroad = at;
             }
-            if let Some(mtu) = self.watch.mtu(&name, at).await? {
+            if let Some(WatchedLink { mtu, up }) = self.watch.link(&name, at).await? {
                 // A TUN takes at most 65,535.
-                return Ok(Some(Seen::There { name, mtu: u16::try_from(mtu).unwrap_or(u16::MAX) }));
+                return Ok(Some(Seen::There { name, mtu: u16::try_from(mtu).unwrap_or(u16::MAX), up }));
             }
         }
         Ok(None)

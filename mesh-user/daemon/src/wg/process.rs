@@ -52,6 +52,9 @@ struct Process {
     /// As last seen.
     name: DeviceName,
     mtu: u16,
+    up: bool,
+    /// After it was up.
+    was_down: bool,
     place: Place,
     questions: (mpsc::Sender<Question>, mpsc::Receiver<Question>),
 }
@@ -88,6 +91,8 @@ impl Process {
             follow,
             name: device,
             mtu: MTU,
+            up: false,
+            was_down: false,
             place,
             questions: mpsc::channel(QUESTIONS),
         })
@@ -132,14 +137,23 @@ impl Process {
 
     /// Follows what was done to the device.
     async fn look(&mut self) -> Result<Next> {
-        let (name, mtu) = match self.follow.look().await? {
-            Some(Seen::There { name, mtu }) => (name, mtu),
+        let (name, mtu, up) = match self.follow.look().await? {
+            Some(Seen::There { name, mtu, up }) => (name, mtu, up),
             Some(Seen::Deleted) => {
                 tracing::info!("{}: was deleted", self.name);
                 return Ok(Next::End);
             }
             None => return Ok(Next::Turn),
         };
+        // New devices are down and may speak: who brings one up shall not lose the first packet.
+        if up != self.up {
+            tracing::info!("{name}: is {}", if up { "up" } else { "down" });
+            if !up || self.was_down {
+                self.engine.set_speaking(up)?;
+            }
+            self.was_down |= !up;
+            self.up = up;
+        }
         if mtu != self.mtu {
             tracing::info!("{name}: its MTU is {mtu}");
             self.engine.set_mtu(mtu)?;

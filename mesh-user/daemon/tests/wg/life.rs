@@ -9,7 +9,7 @@ use std::{
 
 use mesh_lab::{Lab, process};
 
-use super::device::{Device, Key, PATIENCE, finish, pair, ping, socket, unique_name, wait_until, wg};
+use super::device::{Device, Key, PATIENCE, fields, finish, pair, ping, socket, unique_name, wait_until, wg};
 
 #[test]
 fn it_goes_to_the_background_when_the_socket_answers() {
@@ -162,6 +162,23 @@ fn wait_for_name(names: &[&str]) -> String {
         found.is_some()
     });
     found.unwrap()
+}
+
+#[test]
+fn a_device_that_is_down_is_silent() {
+    let lab = Lab::new().unwrap();
+    let (a, b) = pair(&lab);
+    a.set(&["peer", &Key::new(2).public(), "persistent-keepalive", "1"]);
+    a.ping("10.9.0.2").unwrap();
+    let received = || fields(&b.show("transfer"), &Key::new(1).public()).unwrap()[0].clone();
+    a.namespace.ip(&["link", "set", "dev", &a.name, "down"]).unwrap();
+    wait_until("the end", || fs::read_to_string(a.daemon.log()).unwrap().contains("is down"));
+    let before = received();
+    std::thread::sleep(Duration::from_millis(2_500));
+    assert_eq!(received(), before, "nothing came from a device that is down");
+    a.namespace.ip(&["link", "set", "dev", &a.name, "up"]).unwrap();
+    a.ping("10.9.0.2").unwrap();
+    assert_eq!(a.show("private-key"), Key::new(1).private());
 }
 
 #[test]
