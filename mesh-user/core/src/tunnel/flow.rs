@@ -93,8 +93,11 @@ impl Shape {
         pseudo_header(packet, self.is_v4, number, len)
     }
 
-    /// The transport checksum is there and right.
+    /// The checksums of transport and IPv4 header are there and right.
     pub(super) fn is_intact(&self, packet: &[u8]) -> bool {
+        if self.is_v4 && checksum::fold(checksum::sum(&packet[..ipv4::LEN])) != 0xffff {
+            return false;
+        }
         let at = self.transport + self.checksum_offset();
         if self.protocol == Protocol::Udp && packet[at..at + 2] == [0, 0] {
             return false;
