@@ -50,7 +50,18 @@ fn cut_again(run: &mut Run, buffer: &mut [u8], packets: &[std::ops::Range<usize>
     let mut segments = Segments::new(&header, &mut joined, len).expect("what was joined can be cut");
     for packet in packets {
         let segment = segments.next(usize::MAX).expect("as many packets as were joined");
-        assert_eq!(unpadded(segment), &before[packet.clone()]);
+        assert_eq!(comparable(unpadded(segment)), comparable(&before[packet.clone()]));
     }
     assert!(segments.next(usize::MAX).is_none());
+}
+
+/// Without what nobody may rely on: an IPv4 packet that may not be fragmented needs no identification (RFC 6864), so it may
+/// come out with another one, and the header checksum that goes with it.
+fn comparable(packet: &[u8]) -> Vec<u8> {
+    let mut packet = packet.to_vec();
+    if packet.len() >= 20 && packet[0] >> 4 == 4 && packet[6] & 0x40 != 0 {
+        packet[4..6].fill(0);
+        packet[10..12].fill(0);
+    }
+    packet
 }

@@ -15,7 +15,7 @@ fn every_corpus_holds() {
             target(&fs::read(&path).unwrap());
             count += 1;
         }
-        assert!(count >= 5, "{name}: a corpus of {count} shows little");
+        assert!(count >= 10, "{name}: a corpus of {count} shows little");
     }
 }
 
