@@ -199,5 +199,9 @@ async fn prepare(device: &DeviceName) -> Result<()> {
     let index = links.get(device).with_context(|| format!("{device}: was deleted at once"))?.index;
     netlink.set_mtu(index, MTU.into()).await?;
     netlink.set_gso_max_size(index, GSO_MAX_SIZE).await?;
-    sysctl::without_link_local(device)
+    // In a container /proc/sys is often not to be written; then the device has one address more.
+    if let Err(error) = sysctl::without_link_local(device) {
+        tracing::warn!("{device}: {error:#}");
+    }
+    Ok(())
 }
