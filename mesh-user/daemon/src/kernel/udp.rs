@@ -80,9 +80,13 @@ impl UdpSockets {
     }
 
     /// Several sockets of one port; which of them gets a message is for a program to choose
-    /// ([`super::steering::Steering::attach_sockets`]).
+    /// ([`super::steering::Steering::attach_sockets`]). The first is bound alone and shared afterwards: else another process
+    /// of the same user could have the port as well.
     pub fn bind_shared(port: u16, count: usize) -> anyhow::Result<Vec<UdpSockets>> {
-        let first = UdpSockets::bind_as(port, Sharing::Shared)?;
+        let first = UdpSockets::bind(port)?;
+        for socket in std::iter::once(&first.v4).chain(&first.v6) {
+            socket.share().context("share a bound UDP port")?;
+        }
         let port = first.port;
         let others = (1..count).map(|_| UdpSockets::bind_as(port, Sharing::Shared));
         std::iter::once(Ok(first)).chain(others).collect()
@@ -148,7 +152,7 @@ impl UdpSocket {
         let socket = UdpSocket { socket: unsafe { OwnedFd::from_raw_fd(fd) } };
         socket.set_options(address.is_ipv4())?;
         if sharing == Sharing::Shared {
-            socket.set(libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)?;
+            socket.share()?;
         }
         let (name, len) = encode(&address);
         // SAFETY: `name` is a socket address of `len` bytes that outlives the call.
@@ -156,6 +160,10 @@ impl UdpSocket {
             0 => Ok(socket),
             _ => Err(io::Error::last_os_error()),
         }
+    }
+
+    fn share(&self) -> io::Result<()> {
+        self.set(libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)
     }
 
     fn set_options(&self, v4: bool) -> io::Result<()> {

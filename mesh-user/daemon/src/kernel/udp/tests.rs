@@ -45,6 +45,16 @@ fn a_batch_arrives_with_source_tos_and_the_address_that_was_hit() {
 }
 
 #[test]
+fn a_shared_port_is_shared_by_its_own_sockets_only() {
+    let shared = UdpSockets::bind_shared(0, 3).unwrap();
+    assert!(shared.len() == 3 && shared.iter().all(|sockets| sockets.port() == shared[0].port()));
+    for count in [1, 2] {
+        let error = format!("{:#}", UdpSockets::bind_shared(shared[0].port(), count).unwrap_err());
+        assert!(error.contains("another process"), "{error}");
+    }
+}
+
+#[test]
 fn a_port_in_use_is_named() {
     let taken = UdpSockets::bind(0).unwrap();
     let error = format!("{:#}", UdpSockets::bind(taken.port()).unwrap_err());
