@@ -5,7 +5,7 @@ use mesh_common::datapath::DropReason;
 use super::{super::noise::Introduced, PeerSlot};
 use crate::plan::PublicKey;
 
-/// What [`Device::seal`] wrote.
+/// What [`super::Device::seal`] wrote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sealed {
     /// A data message of that many bytes.
@@ -68,7 +68,7 @@ impl std::fmt::Debug for Caller {
     }
 }
 
-/// What [`Device::identify`] found out.
+/// What [`super::Device::identify`] found out.
 #[derive(Debug)]
 pub enum Identified {
     Caller(Box<Caller>),
