@@ -55,7 +55,7 @@ pub(crate) fn json<T: Serialize>(value: &T) -> Result<String, Failure> {
 
 fn tables(status: &Status) -> String {
     let node = format!("cluster {}, meshd {}, public key {}\n", status.cluster, status.version, status.public_key);
-    let mut parts = vec![node, interfaces(status), connections(status), remaps(status), drops(status)];
+    let mut parts = vec![node, interfaces(status), connections(status), lanes(status), remaps(status), drops(status)];
     parts.push(list("PROBLEMS", &status.problems));
     parts.push(list("NOTICES", &status.notices));
     parts.retain(|part| !part.is_empty());
@@ -97,6 +97,27 @@ fn connections(status: &Status) -> String {
     };
     let rows: Vec<_> = status.connections.iter().map(row).collect();
     table(&header, &rows)
+}
+
+/// Only of connections that have more than one.
+fn lanes(status: &Status) -> String {
+    let several = status.connections.iter().filter(|connection| connection.lanes.len() > 1);
+    let rows = several.flat_map(|connection| {
+        connection.lanes.iter().map(|lane| {
+            vec![
+                connection.name.clone(),
+                lane.port.to_string(),
+                lane.shard.to_string(),
+                format!("{:?}", lane.state),
+                traffic(lane.rx_packets, lane.rx_bytes),
+                traffic(lane.tx_packets, lane.tx_bytes),
+                lane.handshake_age_s.map_or("-".to_owned(), |age| format!("{age} s ago")),
+                cell(lane.endpoint.as_deref().unwrap_or("")),
+            ]
+        })
+    });
+    let rows: Vec<_> = rows.collect();
+    table(&["LANE OF", "PORT", "SHARD", "STATE", "RECEIVED", "SENT", "HANDSHAKE", "ENDPOINT"], &rows)
 }
 
 fn remaps(status: &Status) -> String {
@@ -143,9 +164,23 @@ fn latency(micros: u64) -> String {
 mod tests {
     use std::collections::BTreeMap;
 
-    use mesh_core::api::{ConnectionState, Interface, Remap};
+    use mesh_core::api::{ConnectionState, Interface, Lane, LaneState, Remap};
 
     use super::*;
+
+    fn lane(port: u16, state: LaneState) -> Lane {
+        Lane {
+            port,
+            shard: usize::from(port - 51_840),
+            state,
+            endpoint: Some(format!("172.19.0.8:{port}")),
+            handshake_age_s: Some(7),
+            rx_bytes: 500_000,
+            tx_bytes: 5,
+            rx_packets: 500,
+            tx_packets: 1,
+        }
+    }
 
     fn example() -> Status {
         Status {
@@ -176,6 +211,7 @@ mod tests {
                 tx_bytes: 10,
                 rx_packets: 1_000,
                 tx_packets: 1,
+                lanes: vec![lane(51_840, LaneState::Live), lane(51_841, LaneState::Dead)],
             }],
             remaps: vec![Remap {
                 connection: "default/client".to_owned(),
@@ -200,6 +236,10 @@ pods0      workload  tcx   auto    12       3.4 kB  veth
 
 CONNECTION      REMOTE  KIND    STATE      LATENCY  RECEIVED       SENT      HANDSHAKE  ENDPOINT          DETAIL
 default/client  cl02    Client  Connected  1.2 ms   1000 / 1.0 MB  1 / 10 B  7 s ago    172.19.0.8:51840  -
+
+LANE OF         PORT   SHARD  STATE  RECEIVED        SENT     HANDSHAKE  ENDPOINT
+default/client  51840  0      Live   500 / 500.0 kB  1 / 5 B  7 s ago    172.19.0.8:51840
+default/client  51841  1      Dead   500 / 500.0 kB  1 / 5 B  7 s ago    172.19.0.8:51841
 
 REMAP OF        REAL           PRESENTED     PACKETS  BYTES
 default/client  10.243.0.0/16  10.71.0.0/16  5        500 B

@@ -15,7 +15,10 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use ipnet::IpNet;
 use mesh_common::ids::{ConnectionId, RemapId};
-use mesh_core::plan::{Attachment, DeviceAddress, DeviceName, PublicKey, Remap, Sysctl};
+use mesh_core::{
+    plan::{Attachment, DeviceAddress, DeviceName, PublicKey, Remap, Sysctl},
+    tunnel::Lane,
+};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 const VERSION: u32 = 1;
@@ -63,6 +66,8 @@ struct EndpointRecord {
     device: DeviceName,
     /// Public key, in base64.
     peer: String,
+    #[serde(default)]
+    lane: u8,
     endpoint: SocketAddr,
 }
 
@@ -163,15 +168,22 @@ impl Record {
         self.remaps.remove(&id.0);
     }
 
-    pub fn endpoint(&self, device: &DeviceName, peer: &PublicKey) -> Option<SocketAddr> {
+    /// Where the peer was last, by lane.
+    pub fn endpoints(&self, device: &DeviceName, peer: &PublicKey) -> Vec<(Lane, SocketAddr)> {
         let peer = format!("{peer:?}");
-        let known = self.endpoints.iter().find(|known| known.device == *device && known.peer == peer);
-        known.map(|known| known.endpoint)
+        let known = self.endpoints.iter().filter(|known| known.device == *device && known.peer == peer);
+        known.map(|known| (Lane(known.lane), known.endpoint)).collect()
     }
 
-    pub fn set_endpoint(&mut self, device: &DeviceName, peer: &PublicKey, endpoint: SocketAddr) {
+    pub fn set_endpoints(&mut self, device: &DeviceName, peer: &PublicKey, endpoints: &[(Lane, SocketAddr)]) {
         self.forget_endpoint(device, peer);
-        self.endpoints.push(EndpointRecord { device: device.clone(), peer: format!("{peer:?}"), endpoint });
+        let record = |(lane, endpoint): &(Lane, SocketAddr)| EndpointRecord {
+            device: device.clone(),
+            peer: format!("{peer:?}"),
+            lane: lane.0,
+            endpoint: *endpoint,
+        };
+        self.endpoints.extend(endpoints.iter().map(record));
     }
 
     pub fn forget_endpoint(&mut self, device: &DeviceName, peer: &PublicKey) {
@@ -217,11 +229,8 @@ mod tests {
             presented: "10.71.0.0/16".parse().unwrap(),
         };
         record.set_remap(RemapId(9), &remap);
-        record.set_endpoint(
-            &DeviceName("mesh-cl02".to_owned()),
-            &PublicKey([1; 32]),
-            "[2001:db8::1]:9".parse().unwrap(),
-        );
+        let endpoints = [(Lane(0), "[2001:db8::1]:9".parse().unwrap()), (Lane(1), "192.0.2.1:10".parse().unwrap())];
+        record.set_endpoints(&DeviceName("mesh-cl02".to_owned()), &PublicKey([1; 32]), &endpoints);
         record
     }
 
@@ -232,8 +241,8 @@ mod tests {
         assert_eq!(state.record().unwrap(), Record::default());
         state.save_record(&example()).unwrap();
         assert_eq!(state.record().unwrap(), example());
-        let endpoint = example().endpoint(&DeviceName("mesh-cl02".to_owned()), &PublicKey([1; 32]));
-        assert_eq!(endpoint, Some("[2001:db8::1]:9".parse().unwrap()));
+        let endpoints = example().endpoints(&DeviceName("mesh-cl02".to_owned()), &PublicKey([1; 32]));
+        assert_eq!(endpoints[1], (Lane(1), "192.0.2.1:10".parse().unwrap()));
         assert_eq!(fs::read_dir(directory.path().join("a/b")).unwrap().count(), 1, "no temporary file stays");
         state.forget_record().unwrap();
         state.forget_record().unwrap();

@@ -56,6 +56,32 @@ pub struct Connection {
     pub tx_bytes: u64,
     pub rx_packets: u64,
     pub tx_packets: u64,
+    /// None for `direct`.
+    pub lanes: Vec<Lane>,
+}
+
+/// One way of a tunnelled connection: a UDP port at each end, with a session of its own.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Lane {
+    /// Our UDP port.
+    pub port: u16,
+    pub shard: usize,
+    pub state: LaneState,
+    pub endpoint: Option<String>,
+    pub handshake_age_s: Option<u64>,
+    pub rx_bytes: u64,
+    pub tx_bytes: u64,
+    pub rx_packets: u64,
+    pub tx_packets: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LaneState {
+    /// No session.
+    Idle,
+    Live,
+    /// What leaves does not arrive; the other lanes carry its share.
+    Dead,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -43,7 +43,7 @@ impl Gateway {
     pub fn underlay_addresses(&self) -> Vec<IpAddr> {
         match self {
             Gateway::Server(_) => Vec::new(),
-            Gateway::Client(GatewayClient { reach: Reach::Wireguard { endpoints }, .. }) => {
+            Gateway::Client(GatewayClient { reach: Reach::Wireguard { endpoints, .. }, .. }) => {
                 endpoints.iter().map(SocketAddr::ip).collect()
             }
             Gateway::Client(GatewayClient { reach: Reach::Direct { next_hops }, .. }) => next_hops.clone(),

@@ -23,8 +23,9 @@ pub struct GatewayClient {
 /// How the remote gateway is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reach {
-    /// Through a tunnel; candidates in the order given.
-    Wireguard { endpoints: Vec<SocketAddr> },
+    /// Through a tunnel; candidates in the order given, with the port of the first lane. Where there are more lanes, the
+    /// ports of all are beside them.
+    Wireguard { endpoints: Vec<SocketAddr>, lane_ports: Vec<u16> },
     /// Over the underlay, unencrypted: the underlay addresses of the remote gateway, at most one of each family.
     Direct { next_hops: Vec<IpAddr> },
 }
@@ -48,16 +49,20 @@ impl GatewayClient {
 
 fn endpoints(mut endpoint: Fields<'_>) -> Option<Reach> {
     let addresses = addresses(&mut endpoint, "give the address where the gateway server is reachable");
-    let port = gateway_server::single(&mut endpoint, "port", "ports");
-    if port.is_none() && endpoint.is_absent("port") && endpoint.is_absent("ports") {
+    let mut ports = gateway_server::ports(&mut endpoint, "port", "ports");
+    if ports.is_empty() && endpoint.is_absent("port") && endpoint.is_absent("ports") {
         endpoint.report("port", "missing", "give the UDP port of the gateway server");
     }
     if let Some(other) = endpoint.text("protocol").filter(|protocol| *protocol != "UDP") {
         endpoint.report("protocol", format!("{other:?} is not known"), "write UDP");
     }
     endpoint.finish();
-    let port = port?;
-    Some(Reach::Wireguard { endpoints: addresses.into_iter().map(|address| SocketAddr::new(address, port)).collect() })
+    let port = *ports.first()?;
+    if ports.len() == 1 {
+        ports.clear();
+    }
+    let endpoints = addresses.into_iter().map(|address| SocketAddr::new(address, port)).collect();
+    Some(Reach::Wireguard { endpoints, lane_ports: ports })
 }
 
 fn next_hops(mut endpoint: Fields<'_>) -> Option<Reach> {

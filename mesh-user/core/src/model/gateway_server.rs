@@ -1,4 +1,4 @@
-//! The end of a connection that waits for the other: on which port it listens.
+//! The end of a connection that waits for the other: on which ports it listens, one for each lane.
 
 use super::{
     document::{Document, Place},
@@ -6,6 +6,7 @@ use super::{
     problem::Problems,
     tree::Fields,
 };
+use crate::tunnel::MAX_LANES;
 
 /// Port of a gateway server unless it says otherwise.
 pub const DEFAULT_PORT: u16 = 51_840;
@@ -16,8 +17,8 @@ const SERVICE_TYPES: [&str; 3] = ["NodePort", "LoadBalancer", "ClusterIP"];
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GatewayServer {
     pub place: Place,
-    /// UDP port of this node.
-    pub listen_port: u16,
+    /// UDP ports of this node, one for each lane.
+    pub listen_ports: Vec<u16>,
     pub mtu: u16,
 }
 
@@ -28,17 +29,17 @@ impl GatewayServer {
             let hint = "write wireguard-server; 'direct' is given as GatewayClient on both sides";
             gateway::template(spec, "serverTemplateRef", &["wireguard-server"], hint);
             let mtu = gateway::mtu(spec);
-            let listen_port = spec.required_section("endpoint").and_then(listen_port)?;
-            Some(GatewayServer { place: document.place.clone(), listen_port, mtu })
+            let listen_ports = spec.required_section("endpoint").map(listen_ports)?;
+            Some(GatewayServer { place: document.place.clone(), listen_ports, mtu })
         })
     }
 }
 
-/// A node port is what the node listens on; without one it is the service port.
-fn listen_port(mut endpoint: Fields<'_>) -> Option<u16> {
+/// Node ports are what the node listens on; without them it is the ports of the service.
+fn listen_ports(mut endpoint: Fields<'_>) -> Vec<u16> {
     endpoint.ignore(&["allocateLoadBalancerNodePorts", "loadBalancerIP", "serviceClass"]);
-    let port = single(&mut endpoint, "port", "ports");
-    let node_port = single(&mut endpoint, "nodePort", "nodePorts");
+    let ports = ports(&mut endpoint, "port", "ports");
+    let node_ports = ports_of_node(&mut endpoint, ports.len());
     let service = endpoint.text("serviceType");
     if let Some(other) = service.filter(|service| !SERVICE_TYPES.contains(service)) {
         endpoint.report(
@@ -47,7 +48,7 @@ fn listen_port(mut endpoint: Fields<'_>) -> Option<u16> {
             format!("write {}", SERVICE_TYPES.join(", ")),
         );
     }
-    if node_port.is_some() && service.is_some_and(|service| service != "NodePort") {
+    if !node_ports.is_empty() && service.is_some_and(|service| service != "NodePort") {
         endpoint.report(
             "nodePort",
             "only a service of type NodePort has one",
@@ -55,17 +56,37 @@ fn listen_port(mut endpoint: Fields<'_>) -> Option<u16> {
         );
     }
     endpoint.finish();
-    Some(node_port.or(port).unwrap_or(DEFAULT_PORT))
+    let given = [node_ports, ports].into_iter().find(|ports| !ports.is_empty());
+    given.unwrap_or_else(|| vec![DEFAULT_PORT])
 }
 
-/// The one port of a pair of fields that exclude each other.
-pub(super) fn single(endpoint: &mut Fields<'_>, one: &'static str, many: &'static str) -> Option<u16> {
+/// As many as the service has, where both are given.
+fn ports_of_node(endpoint: &mut Fields<'_>, of_service: usize) -> Vec<u16> {
+    let node_ports = ports(endpoint, "nodePort", "nodePorts");
+    if !node_ports.is_empty() && of_service > 1 && node_ports.len() != of_service {
+        let message = format!("{} node ports for {of_service} ports", node_ports.len());
+        endpoint.report("nodePorts", message, "give as many as there are ports");
+    }
+    node_ports
+}
+
+/// The ports of a pair of fields that exclude each other, one for each lane; none where neither is given.
+pub(super) fn ports(endpoint: &mut Fields<'_>, one: &'static str, many: &'static str) -> Vec<u16> {
     let (single, several) = (endpoint.ports(one), endpoint.ports(many));
     if !endpoint.is_absent(one) && !endpoint.is_absent(many) {
         endpoint.report(many, format!("given beside {one}"), "give one of the two");
     }
-    if several.len() > 1 {
-        endpoint.report(many, "more than one port", "give one: a connection has one lane here");
+    if endpoint.is_empty_list(many) {
+        endpoint.report(many, "empty", "give a port for each lane, or leave it out");
     }
-    single.into_iter().chain(several).next()
+    if several.len() > MAX_LANES {
+        let message = format!("{} ports", several.len());
+        endpoint.report(many, message, format!("a connection has at most {MAX_LANES} lanes"));
+    }
+    for (at, port) in several.iter().enumerate() {
+        if several[..at].contains(port) {
+            endpoint.report(many, format!("{port} stands twice"), "give each lane a port of its own");
+        }
+    }
+    if single.is_empty() { several } else { single }
 }

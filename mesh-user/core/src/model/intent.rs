@@ -160,10 +160,13 @@ impl Objects {
             Gateway::Client(_) => None,
         });
         for server in servers {
-            if let Some(other) = seen.insert(server.listen_port, &server.place) {
-                let message = format!("port {} is taken by {other}", server.listen_port);
-                let hint = "give each gateway server a port of its own";
-                self.problems.0.push(server.place.problem("spec.endpoint", message, hint));
+            for port in &server.listen_ports {
+                // Twice in one list is told where it is read.
+                if let Some(other) = seen.insert(*port, &server.place).filter(|other| **other != server.place) {
+                    let message = format!("port {port} is taken by {other}");
+                    let hint = "give each gateway server ports of its own";
+                    self.problems.0.push(server.place.problem("spec.endpoint", message, hint));
+                }
             }
         }
     }

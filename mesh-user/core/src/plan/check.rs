@@ -127,8 +127,10 @@ fn tunnels(plan: &Plan, violations: &mut Vec<Violation>) {
         if device.0.is_empty() || device.0.len() > 15 {
             violations.push(Violation::DeviceName(device.clone()));
         }
-        if tunnel.listen_port != 0 && !ports.insert(tunnel.listen_port) {
-            violations.push(Violation::TwinPort(tunnel.listen_port));
+        for port in tunnel.listen_ports.iter().filter(|port| **port != 0) {
+            if !ports.insert(*port) {
+                violations.push(Violation::TwinPort(*port));
+            }
         }
         for (key, peer) in &tunnel.peers {
             if !keys.insert(*key) {

@@ -221,7 +221,7 @@ sysctl net.ipv4.conf.pods0.forwarding = 1
     fn a_server_listens_and_waits() {
         let plan = planned(&[CONFIGURATION, SERVER, KEY]);
         let tunnel = &plan.tunnels[&DeviceName("mesh-cl02".into())];
-        assert_eq!(tunnel.listen_port, 51_840);
+        assert_eq!(tunnel.listen_ports, [51_840]);
         let peer = tunnel.peers.values().next().unwrap();
         assert!(peer.endpoints.is_empty() && peer.keepalive_seconds.is_none());
     }

@@ -35,7 +35,7 @@ impl Plan {
         }
         for (device, tunnel) in &self.tunnels {
             let addresses = list(&tunnel.addresses);
-            lines.push(format!("tunnel {device}: mtu {}, {}, {addresses}", tunnel.mtu, port(tunnel.listen_port)));
+            lines.push(format!("tunnel {device}: mtu {}, {}, {addresses}", tunnel.mtu, ports(&tunnel.listen_ports)));
             for (key, peer) in &tunnel.peers {
                 lines.push(format!("peer {key} of {device}: {}", Line(peer)));
                 for (net, entry) in &peer.announced {
@@ -59,8 +59,13 @@ pub(crate) fn list<T: fmt::Display>(items: impl IntoIterator<Item = T>) -> Strin
     if items.is_empty() { "none".to_owned() } else { items.join(" ") }
 }
 
-pub(crate) fn port(port: u16) -> String {
-    if port == 0 { "any port".to_owned() } else { format!("port {port}") }
+pub(crate) fn ports(ports: &[u16]) -> String {
+    match ports {
+        [0] => "any port".to_owned(),
+        [port] => format!("port {port}"),
+        [0, ..] => format!("any ports for {} lanes", ports.len()),
+        ports => format!("ports {}", list(ports)),
+    }
 }
 
 impl fmt::Display for Line<'_, Connection> {
@@ -83,6 +88,9 @@ impl fmt::Display for Line<'_, Peer> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let peer = self.0;
         write!(f, "connection {}, endpoints {}", peer.connection.0, list(&peer.endpoints))?;
+        if !peer.lane_ports.is_empty() {
+            write!(f, ", lanes to ports {}", list(&peer.lane_ports))?;
+        }
         match peer.keepalive_seconds {
             Some(seconds) => write!(f, ", keepalive {seconds} s"),
             None => Ok(()),

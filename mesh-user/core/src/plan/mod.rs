@@ -101,12 +101,12 @@ pub enum Transport {
     },
 }
 
-/// One WireGuard device: a TUN interface, a UDP socket and its peers.
+/// One WireGuard device: a TUN interface, a UDP socket for each lane, and its peers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tunnel {
     pub mtu: u16,
-    /// 0: any free port, as a client has it.
-    pub listen_port: u16,
+    /// One for each lane. 0: any free port, as a client has it.
+    pub listen_ports: Vec<u16>,
     /// Host addresses of the device: the gateway addresses.
     pub addresses: BTreeSet<IpNet>,
     pub peers: BTreeMap<PublicKey, Peer>,

@@ -34,17 +34,17 @@ pub(super) fn tunnel(
     addresses: BTreeSet<IpNet>,
     announced: Announced,
 ) -> Option<Tunnel> {
-    let (listen_port, endpoints, keepalive_seconds) = match remote.gateway.as_ref()? {
-        Gateway::Server(server) => (server.listen_port, Vec::new(), None),
-        Gateway::Client(GatewayClient { reach: Reach::Wireguard { endpoints }, .. }) => {
-            (0, endpoints.clone(), Some(KEEPALIVE_SECONDS))
+    let (listen_ports, endpoints, lane_ports, keepalive_seconds) = match remote.gateway.as_ref()? {
+        Gateway::Server(server) => (server.listen_ports.clone(), Vec::new(), Vec::new(), None),
+        Gateway::Client(GatewayClient { reach: Reach::Wireguard { endpoints, lane_ports }, .. }) => {
+            let any = vec![0; lane_ports.len().max(1)];
+            (any, endpoints.clone(), lane_ports.clone(), Some(KEEPALIVE_SECONDS))
         }
         Gateway::Client(GatewayClient { reach: Reach::Direct { .. }, .. }) => return None,
     };
-    let peer =
-        Peer { connection, endpoints, lane_ports: Vec::new(), keepalive_seconds, preshared_key: None, announced };
+    let peer = Peer { connection, endpoints, lane_ports, keepalive_seconds, preshared_key: None, announced };
     let mtu = remote.gateway.as_ref()?.mtu();
-    Some(Tunnel { mtu, listen_port, addresses, peers: BTreeMap::from([(remote.key?, peer)]) })
+    Some(Tunnel { mtu, listen_ports, addresses, peers: BTreeMap::from([(remote.key?, peer)]) })
 }
 
 /// FNV-1a, 64 bits (draft-eastlake-fnv): short, stable over releases, and nobody's secret.

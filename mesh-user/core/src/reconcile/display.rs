@@ -10,10 +10,10 @@ impl fmt::Display for Step {
         match self {
             Step::SetNode(_) => f.write_str("set reserved addresses"),
             Step::CreateTunnel(device, tunnel) => {
-                write!(f, "create tunnel {device}: mtu {}, {}", tunnel.mtu, display::port(tunnel.listen_port))
+                write!(f, "create tunnel {device}: mtu {}, {}", tunnel.mtu, display::ports(&tunnel.listen_ports))
             }
             Step::SetMtu(device, mtu) => write!(f, "set mtu of {device} to {mtu}"),
-            Step::SetListenPort(device, port) => write!(f, "set port of {device}: {}", display::port(*port)),
+            Step::SetListenPorts(device, ports) => write!(f, "set ports of {device}: {}", display::ports(ports)),
             Step::RemoveTunnel(device) => write!(f, "remove tunnel {device}"),
             Step::AddTunnelAddress(device, net) => write!(f, "add address {net} to {device}"),
             Step::RemoveTunnelAddress(device, net) => write!(f, "remove address {net} from {device}"),

@@ -43,7 +43,7 @@ pub enum Step {
     /// Device and socket with MTU and port; the addresses and peers named here come by steps of their own.
     CreateTunnel(DeviceName, Tunnel),
     SetMtu(DeviceName, u16),
-    SetListenPort(DeviceName, u16),
+    SetListenPorts(DeviceName, Vec<u16>),
     RemoveTunnel(DeviceName),
     AddTunnelAddress(DeviceName, IpNet),
     RemoveTunnelAddress(DeviceName, IpNet),

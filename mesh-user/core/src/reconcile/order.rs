@@ -126,14 +126,14 @@ impl<'a> Change<'a> {
 
     /// Sockets that hold a port which another tunnel gets.
     fn free_ports(&self, steps: &mut Vec<Step>) {
-        for (device, tunnel) in self.old.tunnels.iter().filter(|(_, tunnel)| tunnel.listen_port != 0) {
-            let wanted =
-                |(other, new): (&DeviceName, &Tunnel)| other != device && new.listen_port == tunnel.listen_port;
+        for (device, tunnel) in &self.old.tunnels {
+            let holds = |port: &u16| *port != 0 && tunnel.listen_ports.contains(port);
+            let wanted = |(other, new): (&DeviceName, &Tunnel)| other != device && new.listen_ports.iter().any(holds);
             if !self.new.tunnels.iter().any(wanted) {
                 continue;
             }
             steps.push(if self.new.tunnels.contains_key(device) {
-                Step::SetListenPort(device.clone(), 0)
+                Step::SetListenPorts(device.clone(), vec![0; tunnel.listen_ports.len()])
             } else {
                 Step::RemoveTunnel(device.clone())
             });
@@ -191,8 +191,8 @@ impl<'a> Change<'a> {
                     if before.mtu != tunnel.mtu {
                         steps.push(Step::SetMtu(device.clone(), tunnel.mtu));
                     }
-                    if before.listen_port != tunnel.listen_port {
-                        steps.push(Step::SetListenPort(device.clone(), tunnel.listen_port));
+                    if before.listen_ports != tunnel.listen_ports {
+                        steps.push(Step::SetListenPorts(device.clone(), tunnel.listen_ports.clone()));
                     }
                 }
             }

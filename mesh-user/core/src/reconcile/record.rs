@@ -33,7 +33,7 @@ impl Observed {
             }
             Step::RemoveTunnel(device) => self.remove_tunnel(&device),
             Step::SetMtu(device, mtu) => self.change(&device, |tunnel| tunnel.mtu = mtu),
-            Step::SetListenPort(device, port) => self.change(&device, |tunnel| tunnel.listen_port = port),
+            Step::SetListenPorts(device, ports) => self.change(&device, |tunnel| tunnel.listen_ports = ports),
             Step::AddTunnelAddress(device, net) => self.change(&device, |tunnel| _ = tunnel.addresses.insert(net)),
             Step::RemoveTunnelAddress(device, net) => self.change(&device, |tunnel| _ = tunnel.addresses.remove(&net)),
             Step::AddPeer(device, key, peer) | Step::UpdatePeer(device, key, peer) => {

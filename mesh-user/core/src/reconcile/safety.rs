@@ -276,7 +276,7 @@ fn touches_packets(step: &Step) -> bool {
         }
         Step::AddPeer(..) | Step::UpdatePeer(..) | Step::RemovePeer(..) | Step::RemoveTunnel(_) => true,
         Step::AddRoute(_) | Step::RemoveRoute(_) | Step::Attach(..) | Step::Detach(_) | Step::AwaitShards => true,
-        Step::CreateTunnel(..) | Step::SetMtu(..) | Step::SetListenPort(..) | Step::SetEndpoints(..) => false,
+        Step::CreateTunnel(..) | Step::SetMtu(..) | Step::SetListenPorts(..) | Step::SetEndpoints(..) => false,
         Step::AddTunnelAddress(..) | Step::RemoveTunnelAddress(..) | Step::AddAddress(_) | Step::RemoveAddress(_) => {
             false
         }

@@ -48,7 +48,7 @@ pub struct Snapshot {
     pub plan: Arc<Plan>,
     /// What packets are judged by.
     pub tables: Arc<Slots>,
-    pub listen_ports: BTreeMap<DeviceName, u16>,
+    pub listen_ports: BTreeMap<DeviceName, Vec<u16>>,
     pub hooks: BTreeMap<DeviceName, HookReport>,
     pub problems: Vec<String>,
     pub notices: Vec<String>,

@@ -4,15 +4,16 @@ use std::{collections::BTreeMap, time::Duration};
 
 use mesh_common::ids::{ConnectionId, RemapId};
 use mesh_core::{
-    api::{Connection, ConnectionState, Interface, Remap, Status},
+    api::{Connection, ConnectionState, Interface, Lane, LaneState, Remap, Status},
     plan::{self, DeviceName, HookChoice, InterfaceRole, Peer, Plan, Transport},
+    tunnel::lane::Condition,
 };
 
 use super::{Api, Snapshot};
 use crate::{
     kernel::{bpf_counters::Counters, bpf_links::Hook},
     probe::Report,
-    shard::{PeerStatistics, Statistics, Traffic},
+    shard::{LaneStatistics, PeerStatistics, Statistics, Traffic},
 };
 
 /// A session older than this is dead: WireGuard's REJECT_AFTER_TIME.
@@ -159,12 +160,31 @@ fn connection(
             }
             _ => peer.and_then(|(_, peer)| peer.endpoint).map(|endpoint| endpoint.to_string()),
         },
-        listen_port: device.and_then(|device| snapshot.listen_ports.get(device).copied()),
+        listen_port: device.and_then(|device| snapshot.listen_ports.get(device)?.first().copied()),
         handshake_age_s: peer.and_then(|(_, peer)| peer.handshake_age).map(|age| age.as_secs()),
         rx_bytes: traffic.0.bytes,
         tx_bytes: traffic.1.bytes,
         rx_packets: traffic.0.packets,
         tx_packets: traffic.1.packets,
+        lanes: peer.map(|(_, peer)| peer.lanes.iter().map(lane).collect()).unwrap_or_default(),
+    }
+}
+
+fn lane(lane: &LaneStatistics) -> Lane {
+    Lane {
+        port: lane.port,
+        shard: lane.shard,
+        state: match lane.condition {
+            Condition::Idle => LaneState::Idle,
+            Condition::Live => LaneState::Live,
+            Condition::Dead => LaneState::Dead,
+        },
+        endpoint: lane.endpoint.map(|endpoint| endpoint.to_string()),
+        handshake_age_s: lane.handshake_age.map(|age| age.as_secs()),
+        rx_bytes: lane.received.bytes,
+        tx_bytes: lane.sent.bytes,
+        rx_packets: lane.received.packets,
+        tx_packets: lane.sent.packets,
     }
 }
 
@@ -261,9 +281,9 @@ mod tests {
             announced: BTreeMap::new(),
         };
         let peers = BTreeMap::from([(KEY, peer)]);
-        let tunnel = Tunnel { mtu: 1_340, listen_port: 51_840, addresses: [].into(), peers };
+        let tunnel = Tunnel { mtu: 1_340, listen_ports: vec![51_840], addresses: [].into(), peers };
         let plan = Plan { connections: [(ID, known)].into(), tunnels: [(device(), tunnel)].into(), ..Plan::default() };
-        Snapshot { plan: Arc::new(plan), listen_ports: [(device(), 51_840)].into(), ..Snapshot::default() }
+        Snapshot { plan: Arc::new(plan), listen_ports: [(device(), vec![51_840])].into(), ..Snapshot::default() }
     }
 
     fn counted(handshake_age: Option<Duration>) -> Counted<'static> {

@@ -57,7 +57,7 @@ pub struct World {
     foreign: BTreeSet<DeviceAddress>,
     tunnels: BTreeMap<DeviceName, LiveTunnel>,
     /// Bound before anything else is done, so that a port in use is found while nothing has changed.
-    sockets: BTreeMap<(DeviceName, u16), UdpSockets>,
+    sockets: BTreeMap<(DeviceName, Vec<u16>), Vec<UdpSockets>>,
     tables: Judgement,
     /// Absent while no interface has a hook.
     programs: Option<Programs>,
@@ -194,7 +194,7 @@ impl World {
             Step::SetNode(node) => self.set_node(*node)?,
             Step::CreateTunnel(device, tunnel) => self.create_tunnel(device, tunnel).await?,
             Step::SetMtu(device, mtu) => self.set_tunnel_mtu(device, *mtu).await?,
-            Step::SetListenPort(device, port) => self.set_listen_port(device, *port)?,
+            Step::SetListenPorts(device, ports) => self.set_listen_ports(device, ports)?,
             Step::RemoveTunnel(device) => self.remove_tunnel(device).await?,
             Step::AddTunnelAddress(device, address) => self.add_tunnel_address(device, *address).await?,
             Step::RemoveTunnelAddress(device, address) => self.remove_tunnel_address(device, *address).await?,

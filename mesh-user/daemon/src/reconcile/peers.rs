@@ -3,10 +3,7 @@
 use std::net::SocketAddr;
 
 use anyhow::{Context as _, Result};
-use mesh_core::{
-    plan::{DeviceName, Peer, PublicKey},
-    tunnel::Lane,
-};
+use mesh_core::plan::{DeviceName, Peer, PublicKey};
 
 use super::World;
 use crate::shard::Command;
@@ -19,11 +16,14 @@ impl World {
         }
         self.announce(peer)?;
         self.shards.apply(Command::AddPeer(device.clone(), key, peer.clone()))?;
-        if peer.endpoints.is_empty()
-            && let Some(endpoint) = self.record.endpoint(device, &key)
-        {
-            // The client's session ended with the process that made it, and the client takes 15 s to find out.
-            self.shards.apply(Command::SetEndpoints(device.clone(), key, Lane(0), vec![endpoint]))?;
+        if peer.endpoints.is_empty() {
+            // The client's sessions ended with the process that made them, and the client takes 15 s to find out.
+            let lanes = self.tunnel(device)?.lanes();
+            for (lane, endpoint) in
+                self.record.endpoints(device, &key).into_iter().filter(|(lane, _)| lane.index() < lanes)
+            {
+                self.shards.apply(Command::SetEndpoints(device.clone(), key, lane, vec![endpoint]))?;
+            }
         }
         self.tunnel(device)?.peers.insert(key, peer.clone());
         Ok(())
@@ -64,19 +64,18 @@ impl World {
         Ok(())
     }
 
-    /// Notes where a client is that has just made a session.
+    /// Notes where a client is that has just made a session, on each of its lanes.
     pub fn remember_endpoint(&mut self, device: &DeviceName, key: &PublicKey) -> Result<()> {
         let peers = self.shards.statistics().peers;
-        let endpoint =
-            peers.iter().find(|peer| peer.device == *device && peer.peer == *key).and_then(|peer| peer.endpoint);
+        let lanes =
+            peers.iter().filter(|peer| peer.device == *device && peer.peer == *key).flat_map(|peer| &peer.lanes);
+        let endpoints: Vec<_> = lanes.filter_map(|lane| Some((lane.lane, lane.endpoint?))).collect();
         let is_client = self.tunnel(device)?.peers.get(key).is_some_and(|peer| peer.endpoints.is_empty());
-        match endpoint.filter(|endpoint| is_client && self.record.endpoint(device, key) != Some(*endpoint)) {
-            Some(endpoint) => {
-                self.record.set_endpoint(device, key, endpoint);
-                self.state.save_record(&self.record)
-            }
-            None => Ok(()),
+        if !is_client || endpoints.is_empty() || self.record.endpoints(device, key) == endpoints {
+            return Ok(());
         }
+        self.record.set_endpoints(device, key, &endpoints);
+        self.state.save_record(&self.record)
     }
 
     /// What the remote may use as source is in the shards' tables before its first packet.

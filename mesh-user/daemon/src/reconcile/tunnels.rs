@@ -34,10 +34,16 @@ pub(super) struct LiveTunnel {
     /// The device that the shards hold; another index under the same name is another device.
     index: IfIndex,
     /// As planned; 0 stands for any free port.
-    listen_port: u16,
-    /// The port that it became.
-    port: u16,
+    listen_ports: Vec<u16>,
+    /// The ports that they became.
+    ports: Vec<u16>,
     pub(super) peers: BTreeMap<PublicKey, Peer>,
+}
+
+impl LiveTunnel {
+    pub(super) fn lanes(&self) -> usize {
+        self.ports.len()
+    }
 }
 
 impl World {
@@ -47,7 +53,7 @@ impl World {
         let mut adopted = 0;
         for (device, tunnel) in &plan.tunnels {
             if self.record.tunnels.contains(device) && self.link(device).is_some_and(Link::is_tun) {
-                self.open_tunnel(device, tunnel)?;
+                self.open_tunnel(device, tunnel.mtu, &tunnel.listen_ports)?;
                 for (key, peer) in tunnel.peers.iter().filter(|_| with_peers) {
                     self.add_peer(device, *key, peer)?;
                 }
@@ -81,7 +87,7 @@ impl World {
             }
             let tunnel = Tunnel {
                 mtu: u16::try_from(link.mtu).unwrap_or(u16::MAX),
-                listen_port: live.map_or(0, |live| live.listen_port),
+                listen_ports: live.map(|live| live.listen_ports.clone()).unwrap_or_default(),
                 addresses: own,
                 peers: live.map(|live| live.peers.clone()).unwrap_or_default(),
             };
@@ -96,17 +102,17 @@ impl World {
             if let Step::CreateTunnel(device, _) = step {
                 self.check_device(device)?;
             }
-            let (device, port) = match step {
+            let (device, ports) = match step {
                 Step::CreateTunnel(device, tunnel) if !self.tunnels.contains_key(device) => {
-                    (device, tunnel.listen_port)
+                    (device, &tunnel.listen_ports)
                 }
-                Step::SetListenPort(device, port) => (device, *port),
+                Step::SetListenPorts(device, ports) => (device, ports),
                 _ => continue,
             };
             // A port that moves between tunnels of ours is free when its step comes.
-            let is_ours = port != 0 && self.tunnels.values().any(|live| live.listen_port == port);
-            if !is_ours {
-                self.sockets.insert((device.clone(), port), bind(device, port)?);
+            let is_ours = |port: &u16| *port != 0 && self.tunnels.values().any(|live| live.listen_ports.contains(port));
+            if !ports.iter().any(is_ours) {
+                self.sockets.insert((device.clone(), ports.clone()), bind(device, ports)?);
             }
         }
         Ok(())
@@ -126,7 +132,7 @@ impl World {
     pub(super) async fn create_tunnel(&mut self, device: &DeviceName, tunnel: &Tunnel) -> Result<()> {
         let same_device = self.tunnels.get(device).is_some_and(|live| self.index(device) == Some(live.index));
         if !same_device {
-            self.open_tunnel(device, tunnel)?;
+            self.open_tunnel(device, tunnel.mtu, &tunnel.listen_ports)?;
             self.links = self.netlink.links().await?;
             let index = self.index(device).with_context(|| format!("{}: the device vanished", device))?;
             self.tunnel(device)?.index = index;
@@ -156,14 +162,28 @@ impl World {
         self.shards.apply(Command::SetMtu(device.clone(), mtu))
     }
 
-    pub(super) fn set_listen_port(&mut self, device: &DeviceName, port: u16) -> Result<()> {
-        let sockets = self.sockets_for(device, port)?;
-        let bound = sockets.port();
-        self.shards.apply(Command::SetSockets(device.clone(), vec![sockets]))?;
+    /// Sessions live on, unless there are more or fewer lanes, or a port changes its lane: the queues of a device are the
+    /// same from its start to its end, and a port is free only when all its sockets are closed.
+    pub(super) fn set_listen_ports(&mut self, device: &DeviceName, ports: &[u16]) -> Result<()> {
         let live = self.tunnel(device)?;
-        live.listen_port = port;
-        live.port = bound;
+        let is_kept = |port: &u16| *port != 0 && live.listen_ports.contains(port);
+        if live.ports.len() != ports.len() || ports.iter().any(is_kept) {
+            return self.reopen_tunnel(device, ports);
+        }
+        let sockets = self.sockets_for(device, ports)?;
+        let bound = sockets.iter().map(UdpSockets::port).collect();
+        self.shards.apply(Command::SetSockets(device.clone(), sockets))?;
+        let live = self.tunnel(device)?;
+        live.listen_ports = ports.to_vec();
+        live.ports = bound;
         self.update_wireguard_ports()
+    }
+
+    fn reopen_tunnel(&mut self, device: &DeviceName, ports: &[u16]) -> Result<()> {
+        let mtu = self.link(device).map_or(0, |link| link.mtu);
+        let peers = std::mem::take(&mut self.tunnel(device)?.peers);
+        self.open_tunnel(device, u16::try_from(mtu).unwrap_or(u16::MAX), ports)?;
+        peers.iter().try_for_each(|(key, peer)| self.add_peer(device, *key, peer))
     }
 
     pub(super) async fn remove_tunnel(&mut self, device: &DeviceName) -> Result<()> {
@@ -189,8 +209,8 @@ impl World {
     }
 
     /// The ports that tunnels listen on.
-    pub fn listen_ports(&self) -> BTreeMap<DeviceName, u16> {
-        self.tunnels.iter().map(|(device, live)| (device.clone(), live.port)).collect()
+    pub fn listen_ports(&self) -> BTreeMap<DeviceName, Vec<u16>> {
+        self.tunnels.iter().map(|(device, live)| (device.clone(), live.ports.clone())).collect()
     }
 
     /// The shards no longer carry the tunnel: its next observation finds none, so that it is made again.
@@ -201,46 +221,49 @@ impl World {
     }
 
     /// Hands device and sockets to the shards.
-    fn open_tunnel(&mut self, device: &DeviceName, tunnel: &Tunnel) -> Result<()> {
+    fn open_tunnel(&mut self, device: &DeviceName, mtu: u16, ports: &[u16]) -> Result<()> {
         if self.tunnels.remove(device).is_some() {
-            // The old device is gone; its sockets hold the port.
+            // The device is gone, or gets other queues; its sockets hold the ports.
             self.shards.apply(Command::RemoveTunnel(device.clone()))?;
         }
-        let sockets = self.sockets_for(device, tunnel.listen_port)?;
-        let port = sockets.port();
-        let tun = Tun::open(device, NonZeroUsize::MIN)?.remove(0);
+        let sockets = self.sockets_for(device, ports)?;
+        let bound = sockets.iter().map(UdpSockets::port).collect();
+        let count = NonZeroUsize::new(ports.len()).with_context(|| format!("{device}: has no port"))?;
+        let queues = Tun::open(device, count)?.into_iter().zip(sockets);
         let index = self.index(device).unwrap_or_default();
         self.shards.apply(Command::AddTunnel {
             device: device.clone(),
-            mtu: tunnel.mtu,
+            mtu,
             secret: Some(self.secret.clone()),
             spread: Spread::Lanes,
-            queues: vec![Queue { tun, sockets }],
+            queues: queues.map(|(tun, sockets)| Queue { tun, sockets }).collect(),
             routing: Routing::Plan,
         })?;
-        let live = LiveTunnel { index, listen_port: tunnel.listen_port, port, peers: BTreeMap::new() };
+        let live = LiveTunnel { index, listen_ports: ports.to_vec(), ports: bound, peers: BTreeMap::new() };
         self.tunnels.insert(device.clone(), live);
         self.update_wireguard_ports()
     }
 
     /// Those that were bound in advance, or new ones.
-    fn sockets_for(&mut self, device: &DeviceName, port: u16) -> Result<UdpSockets> {
-        self.sockets.remove(&(device.clone(), port)).map_or_else(|| bind(device, port), Ok)
+    fn sockets_for(&mut self, device: &DeviceName, ports: &[u16]) -> Result<Vec<UdpSockets>> {
+        self.sockets.remove(&(device.clone(), ports.to_vec())).map_or_else(|| bind(device, ports), Ok)
     }
 
     fn update_wireguard_ports(&mut self) -> Result<()> {
-        let ports = self.tunnels.values().map(|live| live.port).collect();
+        let ports = self.tunnels.values().flat_map(|live| live.ports.iter().copied()).collect();
         let writes = self.tables.slots.set_wireguard_ports(ports);
         self.tables.changed(&writes)
     }
 }
 
-fn bind(device: &DeviceName, port: u16) -> Result<UdpSockets> {
-    UdpSockets::bind(port).with_context(|| {
-        format!(
-            "the tunnel {} cannot listen on UDP port {port}: `ss -ulpn sport = :{port}` shows who has it; stop that, \
-             or give the gateway another port",
-            device.0
-        )
-    })
+fn bind(device: &DeviceName, ports: &[u16]) -> Result<Vec<UdpSockets>> {
+    let bind = |port: &u16| {
+        UdpSockets::bind(*port).with_context(|| {
+            format!(
+                "the tunnel {device} cannot listen on UDP port {port}: `ss -ulpn sport = :{port}` shows who has it; stop \
+                 that, or give the gateway another port"
+            )
+        })
+    };
+    ports.iter().map(bind).collect()
 }

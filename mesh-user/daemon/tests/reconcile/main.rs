@@ -264,7 +264,7 @@ fn a_port_in_use_is_found_before_anything_is_done() -> Result<()> {
     let mut random = plans::Random::new(5);
     let plan = plans::full(&mut random);
     site.enter(async |directory| {
-        let port = plan.tunnels.values().map(|tunnel| tunnel.listen_port).max().unwrap();
+        let port = plan.tunnels.values().flat_map(|tunnel| tunnel.listen_ports.iter().copied()).max().unwrap();
         let _taken = std::net::UdpSocket::bind(("0.0.0.0", port))?;
         let mut world = world(directory).await?;
         let error = format!("{:#}", converge(&mut world, &plan).await.unwrap_err());
@@ -286,7 +286,7 @@ fn ports_move_between_tunnels() -> Result<()> {
     let names: Vec<DeviceName> = first.tunnels.keys().take(2).cloned().collect();
     let give = |plan: &mut Plan, ports: [u16; 2]| {
         for (name, port) in names.iter().zip(ports) {
-            plan.tunnels.get_mut(name).expect("a full plan has three tunnels").listen_port = port;
+            plan.tunnels.get_mut(name).expect("a full plan has three tunnels").listen_ports = vec![port];
         }
     };
     give(&mut first, [51_901, 51_902]);

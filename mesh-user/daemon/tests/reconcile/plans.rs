@@ -108,10 +108,16 @@ fn add_remote(plan: &mut Plan, random: &mut Random, number: u8, likely: u64) {
         preshared_key: random.chance(5).then_some(PresharedKey([number; 32])),
         announced,
     };
-    let listen_port = if number == 2 { 51_842 + random.below(2) as u16 } else { 0 };
+    // The second tunnel has one lane or two, on ports that overlap with those of another plan.
+    let first = 51_842 + random.below(2) as u16;
+    let listen_ports = match (number, random.chance(4)) {
+        (2, true) => vec![first, first + 1],
+        (2, false) => vec![first],
+        _ => vec![0],
+    };
     let mtu = 1_300 + random.below(3) as u16 * 20;
     let peers = BTreeMap::from([(PublicKey([number; 32]), peer)]);
-    plan.tunnels.insert(name.clone(), Tunnel { mtu, listen_port, addresses, peers });
+    plan.tunnels.insert(name.clone(), Tunnel { mtu, listen_ports, addresses, peers });
     let transport = Transport::WireguardServer { device: name };
     plan.connections.insert(
         id,

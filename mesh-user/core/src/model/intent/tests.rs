@@ -83,7 +83,29 @@ fn node_ports_win() {
     let server = SERVER.replace("port: 51840", "port: 51840\n    nodePort: 32009");
     let valid = intent(SETTINGS, &[CONFIGURATION, &server, KEY]).validate().unwrap();
     let gateway = valid.remotes[&"cl02".parse().unwrap()].gateway.clone();
-    assert!(matches!(gateway, Some(Gateway::Server(GatewayServer { listen_port: 32_009, .. }))));
+    assert!(matches!(gateway, Some(Gateway::Server(GatewayServer { listen_ports, .. })) if listen_ports == [32_009]));
+}
+
+#[test]
+fn each_lane_has_a_port() {
+    let server = SERVER.replace("port: 51840", "ports: [51840, 51841, 51842]");
+    let valid = intent(SETTINGS, &[CONFIGURATION, &server, KEY]).validate().unwrap();
+    let gateway = valid.remotes[&"cl02".parse().unwrap()].gateway.clone();
+    let Some(Gateway::Server(GatewayServer { listen_ports, .. })) = gateway else { panic!("{gateway:?}") };
+    assert_eq!(listen_ports, [51_840, 51_841, 51_842]);
+
+    let ports = |list: &str| SERVER.replace("port: 51840", list);
+    assert_says(&[&ports("ports: [5, 6, 5]")], "spec.endpoint.ports: 5 stands twice; give each lane a port of its own");
+    assert_says(&[&ports("ports: []")], "spec.endpoint.ports: empty");
+    assert_says(&[&ports("ports: [0]")], "0 is no port");
+    assert_says(&[&ports("port: 5\n    ports: [6]")], "spec.endpoint.ports: given beside port; give one of the two");
+    let many: Vec<_> = (1..=65).map(|port| port.to_string()).collect();
+    let many = ports(&format!("ports: [{}]", many.join(", ")));
+    assert_says(&[&many], "spec.endpoint.ports: 65 ports; a connection has at most 64 lanes");
+    let uneven = ports("ports: [5, 6]\n    nodePorts: [7, 8, 9]");
+    assert_says(&[&uneven], "spec.endpoint.nodePorts: 3 node ports for 2 ports");
+    let other = of("cl03", &ports("ports: [51839, 51840]"));
+    assert_says(&[SERVER, &other], "port 51840 is taken by GatewayServer default/server (0.yaml)");
 }
 
 #[test]
