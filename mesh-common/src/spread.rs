@@ -110,33 +110,37 @@ fn turn([a, b, c, d]: [u8; 4]) -> u32 {
 }
 
 /// Where the socket of the queue is whose session a message is for: sockets of IPv6 come behind [`MAX_QUEUES`] of IPv4, since
-/// they are a group of their own. `ethertype` is in network order.
+/// they are a group of their own. Who asks for a session is for queue 0. `datagram` starts with its UDP header, `ethertype` is in network order.
 #[inline(always)]
 pub fn place(datagram: &impl Peek, ethertype: u16) -> u32 {
-    queue_of_message(datagram) + if ethertype.to_ne_bytes() == ethernet::IPV6 { MAX_QUEUES } else { 0 }
+    queue_at(datagram, udp::LEN).unwrap_or(0) + if ethertype.to_ne_bytes() == ethernet::IPV6 { MAX_QUEUES } else { 0 }
 }
 
-/// The queue whose session a message is for; `datagram` starts with its UDP header. Who asks for a session has no index
-/// yet: that is for queue 0.
+/// The queue whose session a message is for. `None`: it names none, as who asks for a session.
 #[inline(always)]
-fn queue_of_message(datagram: &impl Peek) -> u32 {
-    let index_at = match datagram.peek(udp::LEN) {
-        Some([RESPONSE, 0, 0, 0]) => 8,
-        Some([COOKIE_REPLY | DATA, 0, 0, 0]) => 4,
-        _ => return 0,
+pub fn queue_of(message: &impl Peek) -> Option<u32> {
+    queue_at(message, 0)
+}
+
+#[inline(always)]
+fn queue_at(datagram: &impl Peek, message: usize) -> Option<u32> {
+    let index_at = match datagram.peek(message)? {
+        [RESPONSE, 0, 0, 0] => 8,
+        [COOKIE_REPLY | DATA, 0, 0, 0] => 4,
+        _ => return None,
     };
-    datagram.peek(udp::LEN + index_at).map_or(0, |index| u32::from_le_bytes(index) >> INDEX_BITS)
+    Some(u32::from_le_bytes(datagram.peek(message + index_at)?) >> INDEX_BITS)
+}
+
+impl Peek for &[u8] {
+    fn peek<const N: usize>(&self, at: usize) -> Option<[u8; N]> {
+        self.get(at..)?.first_chunk().copied()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    impl Peek for &[u8] {
-        fn peek<const N: usize>(&self, at: usize) -> Option<[u8; N]> {
-            self.get(at..)?.first_chunk().copied()
-        }
-    }
 
     fn v4(host: u8, protocol: u8, ports: [u8; 4], fragment: [u8; 2]) -> [u8; 24] {
         let [a, b] = fragment;
@@ -223,7 +227,8 @@ mod tests {
             let mut bytes = vec![0xaa; 8];
             bytes.extend(head);
             bytes.extend(words.iter().flat_map(|word| word.to_le_bytes()));
-            queue_of_message(&&bytes[..])
+            assert_eq!(queue_of(&&bytes[8..]).unwrap_or(0), place(&&bytes[..], 0));
+            place(&&bytes[..], 0)
         };
         let index = |queue: u32| queue << INDEX_BITS | 0x0123_4567 & ((1 << INDEX_BITS) - 1);
         assert_eq!(datagram([DATA, 0, 0, 0], [index(63), 0]), 63);
@@ -231,7 +236,7 @@ mod tests {
         assert_eq!(datagram([RESPONSE, 0, 0, 0], [index(7), index(2)]), 2, "the receiver comes second");
         assert_eq!(datagram([1, 0, 0, 0], [index(9), index(9)]), 0, "an initiation");
         assert_eq!(datagram([DATA, 0, 0, 1], [index(9), index(9)]), 0, "no message");
-        assert_eq!(queue_of_message(&&[0_u8; 13][..]), 0);
+        assert_eq!(queue_of(&&[DATA, 0, 0, 0, 1, 2][..]), None);
         assert_eq!(place(&&[0_u8; 13][..], u16::from_ne_bytes(ethernet::IPV6)), MAX_QUEUES);
     }
 }

@@ -113,9 +113,13 @@ impl Watch {
         self.condition
     }
 
-    /// A session was made, which proves both ways, or the last one ended.
+    /// There is a session, or there is none any more. The first proves both ways; one that is renewed says nothing new.
     pub fn session(&mut self, is_there: bool) {
-        self.condition = if is_there { Condition::Live } else { Condition::Idle };
+        self.condition = match (self.condition, is_there) {
+            (Condition::Idle, true) => Condition::Live,
+            (Condition::Live | Condition::Dead, true) => return,
+            (_, false) => Condition::Idle,
+        };
         self.proved = self.number;
         self.next = None;
     }

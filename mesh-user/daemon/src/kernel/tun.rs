@@ -12,6 +12,7 @@ use std::{
         unix::net::{SocketAddr, UnixListener},
     },
     sync::Arc,
+    time::Duration,
 };
 
 use anyhow::{Context, bail};
@@ -22,6 +23,9 @@ use rustix::fs::{Mode, OFlags};
 /// holds 65,507 bytes, with 60 bytes of headers, padding and tags for each of about 45 segments.
 pub const GSO_MAX_SIZE: u32 = 61_000;
 
+/// How often, and after which time, something in use is tried again.
+const RETRIES: usize = 5;
+const RETRY_PAUSE: Duration = Duration::from_millis(20);
 const PATH: &str = "/dev/net/tun";
 /// What every queue is attached as.
 const QUEUE: libc::c_int = libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_VNET_HDR | libc::IFF_MULTI_QUEUE;
@@ -106,13 +110,25 @@ impl AsFd for Tun {
 fn claim(name: &DeviceName) -> anyhow::Result<UnixListener> {
     let address = SocketAddr::from_abstract_name(format!("mesh-tun/{}", name.0))
         .with_context(|| format!("{:?} is no device name: 1 to 15 bytes", name.0))?;
-    match UnixListener::bind_addr(&address) {
+    match retry_in_use(|| UnixListener::bind_addr(&address)) {
         Ok(claim) => Ok(claim),
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
             bail!("{}: the device is in use by another meshd in this network namespace; stop that one first", name.0)
         }
         Err(error) => Err(error).with_context(|| format!("{}: claim the device", name.0)),
     }
+}
+
+/// What this process just closed may stay in use for some milliseconds: by a child that was forked before and is not yet a
+/// program of its own.
+pub(crate) fn retry_in_use<T>(mut take: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    for _ in 0..RETRIES {
+        match take() {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => std::thread::sleep(RETRY_PAUSE),
+            taken => return taken,
+        }
+    }
+    take()
 }
 
 fn attach(name: &DeviceName, flags: libc::c_int) -> anyhow::Result<OwnedFd> {

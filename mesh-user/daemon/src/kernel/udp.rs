@@ -12,6 +12,8 @@ use std::{
 
 use anyhow::{Context, bail};
 
+use super::tun::retry_in_use;
+
 /// Datagrams of one batch that every kernel takes (`UDP_MAX_SEGMENTS` before Linux 6.9).
 pub const MAX_SEGMENTS: usize = 64;
 /// Bytes of one batch: an IPv4 datagram without its headers.
@@ -94,7 +96,8 @@ impl UdpSockets {
 
     fn bind_as(port: u16, sharing: Sharing) -> anyhow::Result<UdpSockets> {
         for _ in 0..PORT_ATTEMPTS {
-            let v4 = UdpSocket::bind(SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port)), sharing)
+            let any = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port));
+            let v4 = retry_in_use(|| UdpSocket::bind(any, sharing))
                 .with_context(|| format!("bind UDP port {port}: is another process using it?"))?;
             let bound = v4.local_port().context("read the bound UDP port")?;
             match UdpSocket::bind(SocketAddr::V6(SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, bound, 0, 0)), sharing) {

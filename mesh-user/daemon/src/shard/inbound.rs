@@ -26,7 +26,7 @@ const MAX_FAILURES: u32 = 64;
 
 /// The run of packets that are being joined, and what they were accepted as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Accepted {
+pub(super) struct Accepted {
     peer: PeerSlot,
     /// `None`: nothing was rewritten.
     remap: Option<RemapId>,
@@ -55,12 +55,16 @@ impl Tunnel {
     }
 
     /// Opens the datagrams of one receive, all data messages that follow each other at once.
-    fn open_batch(&mut self, bench: &mut Bench, received: &Received) {
+    pub(super) fn open_batch(&mut self, bench: &mut Bench, received: &Received) {
         let mut accepted = None;
         let mut waiting = None;
         let segment = received.segment.max(1);
         let (mut start, end) = (HEADROOM, HEADROOM + received.len);
         while start < end {
+            if let Some(next) = self.pass_on(bench, received, start..end) {
+                start = next;
+                continue;
+            }
             let mut datagrams = [const { 0..0 }; BATCH];
             let mut count = 0;
             for (datagram, at) in datagrams.iter_mut().zip((start..end).step_by(segment)) {
@@ -69,11 +73,15 @@ impl Tunnel {
             }
             let mut opened = [Opened::Refused(DropReason::NotWireguard); BATCH];
             let Received { from, to, .. } = *received;
-            let wire = &mut *bench.wire;
-            let mut done = self.device.open_batch(bench.now, from, to, wire, &datagrams[..count], &mut opened);
+            let (now, wire) = (bench.now, &mut *bench.wire);
+            let mut done = self.device.open_batch(now, from, to, wire, &datagrams[..count], &mut opened);
             if done == 0 {
                 done = 1;
-                opened[0] = self.device.open(bench.now, from, to, &wire[datagrams[0].clone()], &mut bench.reply);
+                let Some(alone) = self.open_alone(bench, received, datagrams[0].clone()) else {
+                    start = datagrams[0].end;
+                    continue;
+                };
+                opened[0] = alone;
             }
             let peer = self.take(bench, received, &mut accepted, &opened[..done], &datagrams[..done]);
             waiting = peer.or(waiting);
@@ -86,7 +94,7 @@ impl Tunnel {
     }
 
     /// What became of datagrams of one peer, or of one that is not of a session. Gives a peer that may have a new session.
-    fn take(
+    pub(super) fn take(
         &mut self,
         bench: &mut Bench,
         received: &Received,

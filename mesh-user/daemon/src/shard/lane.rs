@@ -42,7 +42,7 @@ impl Bond {
     pub(super) fn session(&mut self, is_there: bool) {
         match &mut self.watch {
             Some(watch) => watch.session(is_there),
-            None => self.board.note(self.lane, if is_there { Condition::Live } else { Condition::Idle }),
+            None => self.board.mark(self.lane, if is_there { Condition::Live } else { Condition::Idle }),
         }
     }
 

@@ -7,6 +7,7 @@
 mod batch;
 mod board;
 mod command;
+mod handover;
 mod inbound;
 mod lane;
 mod outbound;
@@ -61,8 +62,15 @@ impl Shards {
     pub fn start(count: NonZeroUsize) -> Result<(Shards, Receiver<Event>)> {
         let (event_sender, events) = mpsc::sync_channel(EVENTS);
         let count = count.get().min(MAX_LANES);
-        let shards = (0..count).map(|number| Shard::start(number, event_sender.clone())).collect::<Result<_>>()?;
-        Ok((Shards { shards, roster: Mutex::new(Roster::new(count)) }, events))
+        let shards: Vec<Shard> =
+            (0..count).map(|number| Shard::start(number, event_sender.clone())).collect::<Result<_>>()?;
+        let wakes = shards.iter().map(|shard| Arc::clone(&shard.wake)).collect();
+        Ok((Shards { shards, roster: Mutex::new(Roster::new(wakes)) }, events))
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> NonZeroUsize {
+        NonZeroUsize::new(self.shards.len()).unwrap_or(NonZeroUsize::MIN)
     }
 
     /// As many shards as a node with so many cores has use for.
@@ -126,7 +134,7 @@ impl Shard {
         let (orders, mailbox) = mpsc::sync_channel(MAILBOX);
         let counters = Arc::new(ShardCounters::new());
         let mailbox = Mailbox { orders: mailbox, wake: Arc::clone(&wake) };
-        let worker = Worker::new(number as u8, mailbox, events, Arc::clone(&counters)).context("prepare a shard")?;
+        let worker = Worker::new(mailbox, events, Arc::clone(&counters)).context("prepare a shard")?;
         let thread = std::thread::Builder::new()
             .name(format!("shard-{number}"))
             .spawn(move || worker.run())

@@ -1,8 +1,10 @@
 //! Which lanes and peers of each device are on which shard, and which tasks a command becomes.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Instant};
+use std::{collections::BTreeMap, net::SocketAddr, os::fd::OwnedFd, sync::Arc, time::Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use ipnet::IpNet;
+use mesh_common::ids::ConnectionId;
 use mesh_core::{
     plan::{DeviceName, Peer, PublicKey, slots::Slots},
     tunnel::{AllowedIps, Lane, MAX_LANES, StaticSecret, lane},
@@ -11,6 +13,7 @@ use mesh_core::{
 use super::{
     Command, Queue, Routing, Spread,
     board::Board,
+    handover::{Door, Inbox},
     statistics::{LaneStatistics, PeerCounters, PeerStatistics},
 };
 use crate::kernel::{steering::Steering, udp::UdpSockets};
@@ -38,6 +41,8 @@ pub(super) struct NewLane {
     pub(super) queue: Queue,
     pub(super) routing: Routing,
     pub(super) board: Arc<Board>,
+    /// `None`: every lane has every peer.
+    pub(super) inbox: Option<Inbox>,
     /// There are other lanes, which could do its work.
     pub(super) is_watched: bool,
 }
@@ -59,7 +64,8 @@ pub(super) enum Change {
 /// What the control thread knows of the shards' work; no shard reads it.
 #[derive(Debug)]
 pub(super) struct Roster {
-    shards: usize,
+    /// What each shard waits for.
+    wakes: Vec<Arc<OwnedFd>>,
     epoch: Instant,
     devices: BTreeMap<DeviceName, Seats>,
 }
@@ -70,6 +76,10 @@ struct Seats {
     board: Arc<Board>,
     lanes: Vec<Seat>,
     peers: BTreeMap<PublicKey, Vec<PeerSeat>>,
+    /// Where each peer has one lane: which, by connection.
+    homes: BTreeMap<ConnectionId, Lane>,
+    /// The prefixes of these peers, as the steering has them.
+    owned: BTreeMap<IpNet, Lane>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -90,8 +100,8 @@ struct PeerSeat {
 pub(super) type Assignment = (usize, Task);
 
 impl Roster {
-    pub(super) fn new(shards: usize) -> Self {
-        Roster { shards, epoch: Instant::now(), devices: BTreeMap::new() }
+    pub(super) fn new(wakes: Vec<Arc<OwnedFd>>) -> Self {
+        Roster { wakes, epoch: Instant::now(), devices: BTreeMap::new() }
     }
 
     /// Notes what the command changes; the tasks do it.
@@ -99,14 +109,16 @@ impl Roster {
         match command {
             Command::AddTunnel { device, mtu, secret, spread, queues, routing } => {
                 let is_watched = spread == Spread::Lanes && queues.len() > 1;
-                self.add_tunnel(&device, spread, queues, |name, queue, board| {
+                self.add_tunnel(&device, spread, queues, |name, queue, board, inbox| {
                     let (secret, routing) = (secret.clone(), routing.clone());
-                    NewLane { name, mtu, secret, queue, routing, board, is_watched }
+                    NewLane { name, mtu, secret, queue, routing, board, inbox, is_watched }
                 })
             }
             Command::SetMtu(device, mtu) => self.on_lanes(&device, || Change::Mtu(mtu)),
             Command::SetSecret(device, secret) => self.on_lanes(&device, || Change::Secret(secret.clone())),
             Command::SetAllowedIps(device, allowed) => {
+                let seats = self.devices.get_mut(&device).with_context(|| unknown(&device))?;
+                seats.steer_peers(&allowed)?;
                 self.on_lanes(&device, || Change::AllowedIps(Arc::clone(&allowed)))
             }
             Command::SetMark(device, mark) => self.on_lanes(&device, || Change::Mark(mark)),
@@ -144,23 +156,29 @@ impl Roster {
         device: &DeviceName,
         spread: Spread,
         queues: Vec<Queue>,
-        lane: impl Fn(LaneName, Queue, Arc<Board>) -> NewLane,
+        lane: impl Fn(LaneName, Queue, Arc<Board>, Option<Inbox>) -> NewLane,
     ) -> Result<Vec<Assignment>> {
         ensure!((1..=MAX_LANES).contains(&queues.len()), "{device}: a device has 1 to {MAX_LANES} queues");
         let mut tasks = self.remove_tunnel(device);
         let lanes_on =
             |shard| self.devices.values().flat_map(|seats| &seats.lanes).filter(|s| s.shard == shard).count();
-        let first = (0..self.shards).min_by_key(|shard| lanes_on(*shard)).unwrap_or_default();
+        let first = (0..self.wakes.len()).min_by_key(|shard| lanes_on(*shard)).unwrap_or_default();
         let mut lanes = Vec::with_capacity(queues.len());
-        let board = Arc::new(Board::new(queues.len(), steering(spread, &queues)?));
+        let shard = |at: usize| (first + at) % self.wakes.len();
+        let passes_on = spread == Spread::Peers && queues.len() > 1;
+        let doors = (0..queues.len()).filter(|_| passes_on).map(|at| Door::new(Arc::clone(&self.wakes[shard(at)])));
+        let (doors, inboxes): (Vec<_>, Vec<_>) = doors.unzip();
+        let mut inboxes = inboxes.into_iter();
+        let board = Arc::new(Board::new(queues.len(), steering(spread, &queues)?, doors));
         for (at, queue) in (0..).zip(queues) {
-            let shard = (first + usize::from(at)) % self.shards;
+            let shard = shard(usize::from(at));
             let seat = Seat { shard, port: queue.sockets.port(), peers: 0 };
             let name = LaneName { device: device.clone(), lane: Lane(at) };
-            tasks.push((seat.shard, Task::Add(lane(name, queue, Arc::clone(&board)))));
+            tasks.push((seat.shard, Task::Add(lane(name, queue, Arc::clone(&board), inboxes.next()))));
             lanes.push(seat);
         }
-        self.devices.insert(device.clone(), Seats { spread, board, lanes, peers: BTreeMap::new() });
+        let (peers, homes, owned) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        self.devices.insert(device.clone(), Seats { spread, board, lanes, peers, homes, owned });
         Ok(tasks)
     }
 
@@ -175,6 +193,9 @@ impl Roster {
     fn set_sockets(&mut self, device: &DeviceName, sockets: Vec<UdpSockets>) -> Result<Vec<Assignment>> {
         let seats = self.devices.get_mut(device).with_context(|| unknown(device))?;
         ensure!(seats.lanes.len() == sockets.len(), "{device}: has {} queues", seats.lanes.len());
+        if let (Spread::Peers, Some(steering)) = (seats.spread, &mut *seats.board.steering()) {
+            steering.attach_sockets(&sockets.iter().collect::<Vec<_>>())?;
+        }
         let mut tasks = Vec::with_capacity(sockets.len());
         for ((lane, seat), sockets) in (0..).zip(&mut seats.lanes).zip(sockets) {
             seat.port = sockets.port();
@@ -200,6 +221,10 @@ impl Roster {
             let seat = |at| PeerSeat { lane: Lane(at as u8), counters: Arc::new(PeerCounters::new(epoch)) };
             seats.peers.insert(key, lanes.map(seat).collect());
         }
+        if let (Spread::Peers, [home]) = (seats.spread, seats.peers[&key].as_slice()) {
+            seats.homes.insert(peer.connection, home.lane);
+            seats.board.set_owner(&key, Some(home.lane));
+        }
         let tasks = seats.peers[&key].iter().map(|seat| {
             let change = Change::AddPeer(key, peer.on_lane(seat.lane), Arc::clone(&seat.counters));
             (
@@ -213,6 +238,7 @@ impl Roster {
     fn remove_peer(&mut self, device: &DeviceName, key: &PublicKey) -> Vec<Assignment> {
         let tasks = self.on_peer(device, key, |_| Change::RemovePeer(*key)).unwrap_or_default();
         if let Some(seats) = self.devices.get_mut(device) {
+            seats.board.set_owner(key, None);
             for seat in seats.peers.remove(key).iter().flatten() {
                 seats.lanes[seat.lane.index()].peers -= 1;
             }
@@ -244,7 +270,7 @@ impl Roster {
     }
 
     fn everywhere(&self, task: impl Fn() -> Task) -> Vec<Assignment> {
-        (0..self.shards).map(|shard| (shard, task())).collect()
+        (0..self.wakes.len()).map(|shard| (shard, task())).collect()
     }
 }
 
@@ -259,6 +285,24 @@ fn steering(spread: Spread, queues: &[Queue]) -> Result<Option<Steering>> {
         steering.attach_sockets(&sockets)?;
     }
     Ok(Some(steering))
+}
+
+impl Seats {
+    /// Writes what has changed of the queues that prefixes belong to. Peers come before their prefixes.
+    fn steer_peers(&mut self, allowed: &AllowedIps) -> Result<()> {
+        let mut steering = self.board.steering();
+        let Some(steering) = steering.as_mut().filter(|_| self.spread == Spread::Peers) else { return Ok(()) };
+        let homes = allowed.iter().filter_map(|(prefix, peer)| Some((prefix, *self.homes.get(&peer)?)));
+        let owned: BTreeMap<IpNet, Lane> = homes.collect();
+        for prefix in self.owned.keys().filter(|prefix| !owned.contains_key(prefix)) {
+            steering.remove_owner(*prefix)?;
+        }
+        for (prefix, lane) in owned.iter().filter(|(prefix, lane)| self.owned.get(prefix) != Some(lane)) {
+            steering.set_owner(*prefix, lane.0)?;
+        }
+        self.owned = owned;
+        Ok(())
+    }
 }
 
 fn unknown(device: &DeviceName) -> String {

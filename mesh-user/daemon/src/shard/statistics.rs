@@ -26,6 +26,8 @@ pub struct Statistics {
     /// Inner packets that a remap carried, both ways; remaps without one are left out.
     pub remaps: Vec<(RemapId, Traffic)>,
     pub sends: SendStatistics,
+    /// Datagrams that came to another shard than that of their session, and went on through a queue.
+    pub handed_over: u64,
 }
 
 /// One peer, over all lanes that it has.
@@ -151,6 +153,7 @@ pub(super) struct ShardCounters {
     pub(super) send_failed: Count,
     pub(super) unsegmented: Count,
     pub(super) tun_failed: Count,
+    pub(super) handed_over: Count,
 }
 
 impl ShardCounters {
@@ -161,6 +164,7 @@ impl ShardCounters {
             send_failed: Count::default(),
             unsegmented: Count::default(),
             tun_failed: Count::default(),
+            handed_over: Count::default(),
         }
     }
 
@@ -189,6 +193,7 @@ impl ShardCounters {
         statistics.sends.failed += self.send_failed.load();
         statistics.sends.unsegmented += self.unsegmented.load();
         statistics.sends.tun_failed += self.tun_failed.load();
+        statistics.handed_over += self.handed_over.load();
     }
 }
 

@@ -17,6 +17,7 @@ use mesh_core::{
 use super::{
     Event, Routing,
     batch::{Batch, Departure, Heading, Outlet, Train},
+    handover::Inbox,
     lane::Bond,
     roster::{Change, LaneName, NewLane},
     statistics::{PeerCounters, ShardCounters},
@@ -34,6 +35,8 @@ const ICMP_PERIOD: Duration = Duration::from_secs(1);
 pub(super) struct Tunnel {
     pub(super) name: LaneName,
     pub(super) bond: Bond,
+    /// `None`: every lane has every peer.
+    pub(super) inbox: Option<Inbox>,
     /// `None`: lost, and not yet replaced.
     pub(super) tun: Option<Tun>,
     pub(super) outlet: Outlet,
@@ -110,6 +113,7 @@ impl Tunnel {
     pub(super) fn new(lane: NewLane, birth: &Birth) -> Self {
         Tunnel {
             bond: Bond::new(lane.name.lane, lane.board, lane.is_watched),
+            inbox: lane.inbox,
             name: lane.name,
             tun: Some(lane.queue.tun),
             outlet: Outlet::new(lane.queue.sockets),

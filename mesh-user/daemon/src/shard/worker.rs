@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use mesh_core::tunnel::Birth;
+use mesh_core::tunnel::{Birth, Lane};
 use rustix::event::{Timespec, epoll};
 
 use super::{
@@ -42,8 +42,6 @@ pub(super) struct Mailbox {
 }
 
 pub(super) struct Worker {
-    /// Which of the shards this is.
-    number: u8,
     mailbox: Mailbox,
     events: SyncSender<Event>,
     epoll: OwnedFd,
@@ -89,14 +87,13 @@ enum Next {
 
 impl Worker {
     pub(super) fn new(
-        number: u8,
         mailbox: Mailbox,
         events: SyncSender<Event>,
         counters: Arc<ShardCounters>,
     ) -> anyhow::Result<Worker> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).context("make an epoll instance")?;
         let bench = Bench::new(counters, Instant::now());
-        let worker = Worker { number, mailbox, events, epoll, tunnels: Vec::new(), bench };
+        let worker = Worker { mailbox, events, epoll, tunnels: Vec::new(), bench };
         worker.watch(&*worker.mailbox.wake, Ready::Mailbox)?;
         Ok(worker)
     }
@@ -120,6 +117,7 @@ impl Worker {
                         if let Next::Stop = self.read_mailbox() {
                             return;
                         }
+                        self.tunnels.iter_mut().flatten().for_each(|tunnel| tunnel.read_inbox(&mut self.bench));
                     }
                     Ready::Tun(at) => self.turn_tun(at),
                     Ready::Socket(at, family) => self.turn_socket(at, family),
@@ -226,7 +224,8 @@ impl Worker {
         let at = self.tunnels.iter().position(Option::is_none).unwrap_or(self.tunnels.len());
         self.watch(&lane.queue.tun, Ready::Tun(at))?;
         self.watch_sockets(&lane.queue.sockets, at)?;
-        let tunnel = Tunnel::new(lane, &self.birth()?);
+        let birth = self.birth(lane.name.lane)?;
+        let tunnel = Tunnel::new(lane, &birth);
         match self.tunnels.get_mut(at) {
             Some(place) => *place = Some(tunnel),
             None => self.tunnels.push(Some(tunnel)),
@@ -235,10 +234,10 @@ impl Worker {
     }
 
     /// What a new device has to be told.
-    fn birth(&self) -> anyhow::Result<Birth> {
+    fn birth(&self, lane: Lane) -> anyhow::Result<Birth> {
         // A clock before 1970 is wrong, and 1970 is as near to the truth as anything else.
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Ok(Birth { shard: self.number, now: self.bench.now, since_epoch, seed: keys::random()? })
+        Ok(Birth { shard: lane.0, now: self.bench.now, since_epoch, seed: keys::random()? })
     }
 
     fn set_sockets(&mut self, name: &LaneName, sockets: UdpSockets) -> anyhow::Result<()> {

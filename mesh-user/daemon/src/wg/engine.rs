@@ -147,7 +147,10 @@ impl Engine {
 }
 
 fn bind(port: u16, queues: NonZeroUsize) -> Result<Vec<UdpSockets>> {
-    (0..queues.get()).map(|_| UdpSockets::bind(port)).collect()
+    match queues.get() {
+        1 => UdpSockets::bind(port).map(|sockets| vec![sockets]),
+        several => UdpSockets::bind_shared(port, several),
+    }
 }
 
 fn port(sockets: &[UdpSockets]) -> u16 {

@@ -79,7 +79,7 @@ impl Process {
         let directory = Path::new(DIRECTORY);
         Socket::check(directory, &device)?;
         let (shards, events) = Shards::start(shards.unwrap_or_else(Shards::default_count))?;
-        let tuns = Tun::create(&device, NonZeroUsize::MIN)?;
+        let tuns = Tun::create(&device, shards.count())?;
         prepare(&device).await?;
         let follow = Follow::start(&tuns[0])?;
         let engine = Engine::start(device.clone(), MTU, tuns, shards)?;

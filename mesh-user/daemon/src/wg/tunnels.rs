@@ -197,7 +197,7 @@ impl Known {
         });
         uapi::Device {
             private_key: Some(self.secret.clone()),
-            listen_port: snapshot.listen_ports.get(device).copied().unwrap_or(0),
+            listen_port: snapshot.listen_ports.get(device).and_then(|ports| ports.first()).copied().unwrap_or(0),
             fwmark: 0,
             peers: peers.collect(),
         }

@@ -5,6 +5,7 @@ mod datagrams;
 mod faults;
 mod interop;
 mod lanes;
+mod peers;
 mod site;
 mod traffic;
 
