@@ -42,8 +42,8 @@ impl Counters {
     }
 }
 
-/// Makes the sixteen blocks. `beside` is called once in each of the ten double rounds: work that shares nothing with them, which the
-/// CPU then does in the units that the rounds leave idle.
+/// Makes the sixteen blocks. `beside` is called once in each of the ten double rounds: work that shares nothing with them,
+/// which the CPU then does in the units that the rounds leave idle.
 #[inline]
 #[target_feature(enable = "avx512f")]
 pub(super) fn blocks(key: &[u8; 32], counters: &Counters, stream: &mut [__m512i; BLOCKS], mut beside: impl FnMut()) {
