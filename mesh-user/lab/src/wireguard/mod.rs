@@ -5,9 +5,13 @@ mod program;
 
 use std::{
     fs,
+    os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::Command,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Once,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
@@ -56,6 +60,8 @@ impl Keys {
 impl Wireguard {
     /// A device without peers, not up yet. Its key is made, and set by [`Wireguard::configure`].
     pub fn start(lab: &Lab, installed: &Installed, program: Program, namespace: &Namespace) -> Result<Wireguard> {
+        static SWEPT: Once = Once::new();
+        SWEPT.call_once(sweep);
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let device = format!("wg{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let daemon = launch(lab, installed, program, namespace, &device)?;
@@ -160,4 +166,39 @@ fn launch(lab: &Lab, installed: &Installed, program: Program, namespace: &Namesp
 
 fn socket(device: &str) -> PathBuf {
     Path::new(SOCKETS).join(format!("{device}.sock"))
+}
+
+/// Removes what is left of devices whose lab was killed: sockets of our names on which nobody listens.
+fn sweep() {
+    for entry in fs::read_dir(SOCKETS).into_iter().flatten().flatten() {
+        let is_ours = entry.file_name().to_str().is_some_and(is_name_of_ours);
+        if is_ours && UnixStream::connect(entry.path()).is_err() {
+            // Another lab may have done it.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// `wgPID-NUMBER.sock` of a process that has ended.
+fn is_name_of_ours(name: &str) -> bool {
+    let maker = name.strip_prefix("wg").and_then(|rest| rest.strip_suffix(".sock")?.split_once('-'));
+    let numbers = maker.and_then(|(pid, number)| Some((pid.parse::<u32>().ok()?, number.parse::<u32>().ok()?)));
+    numbers.is_some_and(|(pid, _)| !Path::new("/proc").join(pid.to_string()).exists())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_sockets_of_labs_that_have_ended_are_swept() {
+        let mut child = Command::new("true").spawn().unwrap();
+        let dead = child.id();
+        child.wait().unwrap();
+        assert!(is_name_of_ours(&format!("wg{dead}-7.sock")));
+        assert!(!is_name_of_ours(&format!("wg{}-7.sock", std::process::id())));
+        for name in ["wg0.sock", "wg-quick.sock", "wg0-a.sock", "office-1.sock"] {
+            assert!(!is_name_of_ours(name), "{name}");
+        }
+    }
 }
