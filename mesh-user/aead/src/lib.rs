@@ -33,7 +33,8 @@ pub struct Piece {
 pub enum Engine {
     /// `ring`, one message after the other.
     Ring,
-    /// Sixteen blocks of one or many messages at once, on x86-64 CPUs that have AVX-512 with IFMA; `ring` where that is slower.
+    /// Sixteen blocks of one or many messages at once, on x86-64 CPUs that have AVX-512 with IFMA; `ring` where that is
+    /// slower.
     Avx512,
 }
 
@@ -70,6 +71,7 @@ impl Key {
     }
 
     /// For this engine; for `ring` where the CPU lacks what it takes.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(unused_variables, reason = "there is only `ring`"))]
     pub fn with_engine(key: &[u8; KEY_LEN], engine: Engine) -> Self {
         Self {
             ring: ring::Key::new(key),

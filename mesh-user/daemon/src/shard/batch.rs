@@ -1,4 +1,4 @@
-//! Messages that are laid out one after the other, sealed with one call, and leave with one system call for each train of them.
+//! Messages that are laid out one after the other, sealed with one call, and leave with one system call for each train.
 
 use std::{io, net::SocketAddr, ops::Range, time::Duration};
 

@@ -1,5 +1,5 @@
-//! From a TUN queue to the wire: read super-packets, judge each once, cut it into messages, seal all messages of a turn together
-//! and send them.
+//! From a TUN queue to the wire: read super-packets, judge each once, cut it into messages, seal all messages of a turn
+//! together and send them.
 
 use std::io;
 

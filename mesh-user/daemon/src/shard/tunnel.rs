@@ -207,7 +207,8 @@ impl Tunnel {
         Some(&self.peers.get(slot.index())?.as_ref()?.counters)
     }
 
-    /// Sends one packet by itself, or keeps it for the session that is not there yet and asks the peer for one. The batch is empty.
+    /// Sends one packet by itself, or keeps it for the session that is not there yet and asks the peer for one. The batch
+    /// is empty.
     pub(super) fn seal_alone(
         &mut self,
         now: Instant,
