@@ -7,7 +7,7 @@ use std::{num::NonZeroUsize, path::Path};
 use anyhow::{Context as _, Result};
 use mesh_core::{plan::DeviceName, uapi::Outcome};
 use tokio::{
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::{mpsc, oneshot},
 };
 
@@ -23,7 +23,7 @@ use crate::{
     daemon,
     kernel::{
         netlink::Netlink,
-        sysctl,
+        privileges, sysctl,
         tun::{GSO_MAX_SIZE, Tun},
     },
     shard::{Event, Shards},
@@ -56,6 +56,8 @@ struct Process {
     /// After it was up.
     was_down: bool,
     place: Place,
+    terminate: Signal,
+    interrupt: Signal,
     questions: (mpsc::Sender<Question>, mpsc::Receiver<Question>),
 }
 
@@ -76,10 +78,15 @@ impl Process {
     /// Whether the name is free is seen first, before anything is made; it is taken last, so that who finds the socket finds
     /// the device.
     async fn start(device: DeviceName, shards: Option<NonZeroUsize>) -> Result<Process> {
+        // Heard from before the device can be found.
+        let terminate = signal(SignalKind::terminate()).context("cannot hear SIGTERM")?;
+        let interrupt = signal(SignalKind::interrupt()).context("cannot hear SIGINT")?;
         let directory = Path::new(DIRECTORY);
         Socket::check(directory, &device)?;
         let (shards, events) = Shards::start(shards.unwrap_or_else(Shards::default_count))?;
-        let tuns = Tun::create(&device, shards.count())?;
+        // Several queues need programs that choose among them.
+        let queues = if privileges::may_load_programs()? { shards.count() } else { NonZeroUsize::MIN };
+        let tuns = Tun::create(&device, queues)?;
         prepare(&device).await?;
         let follow = Follow::start(&tuns[0])?;
         let engine = Engine::start(device.clone(), MTU, tuns, shards)?;
@@ -94,13 +101,13 @@ impl Process {
             up: false,
             was_down: false,
             place,
+            terminate,
+            interrupt,
             questions: mpsc::channel(QUESTIONS),
         })
     }
 
     async fn run(mut self) -> Result<()> {
-        let mut terminate = signal(SignalKind::terminate()).context("cannot hear SIGTERM")?;
-        let mut interrupt = signal(SignalKind::interrupt()).context("cannot hear SIGINT")?;
         // What happened before the watch was there.
         let mut next = self.look().await?;
         while next == Next::Turn {
@@ -127,8 +134,8 @@ impl Process {
                 event = self.events.recv() => {
                     self.hear(event.context("the threads that carry packets ended")?).await?
                 }
-                _ = terminate.recv() => Next::End,
-                _ = interrupt.recv() => Next::End,
+                _ = self.terminate.recv() => Next::End,
+                _ = self.interrupt.recv() => Next::End,
             };
         }
         tracing::info!("{}: ends", self.name);

@@ -88,6 +88,14 @@ impl Device {
         Device::run(lab, namespace, command)
     }
 
+    /// Without the privilege to load programs: everything goes through one queue.
+    pub(crate) fn start_without_programs(lab: &Lab, namespace: &Namespace) -> Device {
+        let mut command = namespace.command("setpriv");
+        command.args(["--bounding-set", "-all,+net_admin", "--inh-caps", "-all,+net_admin"]).arg(mesh_wg(lab));
+        command.env("LOG_LEVEL", "verbose");
+        Device::run(lab, namespace, command)
+    }
+
     /// The other implementation.
     pub(crate) fn wireguard_go(lab: &Lab, namespace: &Namespace) -> Device {
         let mut command = namespace.command(wireguard_go());

@@ -82,6 +82,15 @@ fn two_of_ours() {
 }
 
 #[test]
+fn one_that_may_not_load_programs() {
+    let lab = Lab::new().unwrap();
+    let (a, b) = underlay(&lab);
+    let (a, b) = (Device::start_without_programs(&lab, &a), Device::start(&lab, &b));
+    introduce(&lab, &a, &b);
+    carry(&a, &b);
+}
+
+#[test]
 fn ours_begins_with_wireguard_go() {
     let lab = Lab::new().unwrap();
     let (a, b) = underlay(&lab);
