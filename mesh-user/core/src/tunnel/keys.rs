@@ -7,9 +7,9 @@ use super::{index::SessionIndex, keypair::KeyPair, limits::Limits};
 /// A pair is allocated by a handshake, never by a packet.
 #[derive(Default)]
 pub(super) struct Keys {
-    /// For messages that were under way when `current` took over, the latest first. Two of them: after handshakes that
-    /// crossed, each end may send with another pair, and one of both is renewed.
-    previous: [Option<Box<KeyPair>>; 2],
+    /// For messages that were under way when `current` took over, the latest first. Three of them: after handshakes that
+    /// crossed, each end sends with the pair that it began, and both may renew theirs at once.
+    previous: [Option<Box<KeyPair>>; 3],
     /// What we send with.
     current: Option<Box<KeyPair>>,
     /// The peer asked for it and has not yet used it; so we may not.
@@ -17,10 +17,12 @@ pub(super) struct Keys {
 }
 
 impl Keys {
-    /// Takes the pair of a handshake that we began: the response proves that the peer has it, too. A pair that waits for
-    /// the peer's first message goes on to wait, since the peer may have begun a handshake at the same time.
+    /// Takes the pair of a handshake that we began: the response proves that the peer has it, too. If the peer began one at
+    /// the same time, it will send with the pair of that, and we with ours, so that there is an initiator to renew each.
     pub(super) fn begin(&mut self, pair: KeyPair) {
+        let crossed = self.next.take();
         self.advance(Box::new(pair));
+        crossed.into_iter().for_each(|pair| self.retire(pair));
     }
 
     /// Takes the pair of a handshake that the peer began.
@@ -36,9 +38,13 @@ impl Keys {
     }
 
     fn advance(&mut self, pair: Box<KeyPair>) {
-        let [latest, _] = &mut self.previous;
-        let older = std::mem::replace(latest, self.current.replace(pair));
-        self.previous[1] = older;
+        let former = self.current.replace(pair);
+        former.into_iter().for_each(|pair| self.retire(pair));
+    }
+
+    fn retire(&mut self, pair: Box<KeyPair>) {
+        self.previous.rotate_right(1);
+        self.previous[0] = Some(pair);
     }
 
     /// The pair that a message names, and whether it is one that was offered.

@@ -73,6 +73,24 @@ fn both_ends_begin_at_once_and_need_nothing_else() {
 }
 
 #[test]
+fn keepalives_at_both_ends_do_not_race_each_other_into_handshakes() {
+    let now = Instant::now();
+    let (mut a, mut b) = strangers(now);
+    for (node, other, connection, endpoint) in [(&mut a, 2, 1, B), (&mut b, 1, 7, A)] {
+        let config = Peer { keepalive_seconds: Some(25), ..peer(connection, &[endpoint]) };
+        node.device.update_peer(now, &key(other), &config).unwrap();
+    }
+    let end = now + secs(3_600);
+    let sent = live(&mut a, &mut b, end);
+    assert!(a.is_live(2) && b.is_live(1));
+    assert_eq!(a.refused.len() + b.refused.len(), 0);
+    // One each 120 s, and one more where both began: keepalives are in step on a wire without delay.
+    assert!((30..=64).contains(&sent[&INITIATION]), "{sent:?}");
+    let last = a.device.last_handshake(a.slot(2)).unwrap();
+    assert!(end - last < secs(150), "{:?}", end - last);
+}
+
+#[test]
 fn messages_of_the_session_before_are_taken_while_the_next_is_in_use() {
     let now = Instant::now();
     let (mut a, mut b) = pair(now);
