@@ -17,8 +17,11 @@ pub use remap::remap;
 pub use segment::segment;
 pub use uapi::uapi;
 
-/// A function of this crate by the name of its corpus.
-pub const TARGETS: [(&str, fn(&[u8])); 6] = [
+/// A function of this crate.
+pub type Target = fn(&[u8]);
+
+/// Each by the name of its corpus.
+pub const TARGETS: [(&str, Target); 6] = [
     ("coalesce", coalesce),
     ("datagram", datagram),
     ("manifest", manifest),
