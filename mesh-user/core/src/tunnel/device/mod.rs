@@ -261,7 +261,8 @@ impl Device {
     }
 
     /// Something secret of a session is still in memory, be it in force or not.
-    pub fn has_keys(&self, slot: PeerSlot) -> bool {
+    #[cfg(test)]
+    pub(super) fn has_keys(&self, slot: PeerSlot) -> bool {
         let session = self.peer(slot).and_then(|peer| peer.session.as_ref());
         session.is_some_and(|session| !session.keys.is_empty() || session.initiation.is_some())
     }

@@ -14,7 +14,7 @@ const BOUND: Duration = Duration::from_secs(60);
 /// The same where one end has nothing to send: that it speaks to nobody it finds out when the keys end.
 const QUIET_BOUND: Duration = Duration::from_secs(200);
 /// How long a packet may take where nothing is lost, with a handshake before it.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// SplitMix64.
 struct Dice(u64);
