@@ -118,7 +118,7 @@ fn a_default_route_through_the_tunnel() {
     assert!(!a.ip(&["rule", "show"]).unwrap().contains("fwmark"));
 }
 
-/// `SaveConfig` writes what `wg showconf` tells.
+/// `save`, and `SaveConfig`, write what `wg showconf` tells.
 #[test]
 fn what_was_set_meanwhile_is_saved() {
     let lab = Lab::new().unwrap();
@@ -127,8 +127,10 @@ fn what_was_set_meanwhile_is_saved() {
         format!("[Interface]\nPrivateKey = {}\nAddress = 10.9.0.1/24\nSaveConfig = true\n", Key::new(1).private());
     let quick = Quick::new(&lab, &a, &text);
     quick.run("up").unwrap();
-    wg(&a, &["set", &quick.name, "peer", &Key::new(2).public(), "allowed-ips", "10.9.0.2/32"]).unwrap();
-    quick.run("down").unwrap();
-    let saved = fs::read_to_string(&quick.file).unwrap();
-    assert!(saved.contains(&Key::new(2).public()) && saved.contains("AllowedIPs = 10.9.0.2/32"), "{saved}");
+    for (verb, peer, allowed) in [("save", Key::new(2), "10.9.0.2/32"), ("down", Key::new(3), "10.9.0.3/32")] {
+        wg(&a, &["set", &quick.name, "peer", &peer.public(), "allowed-ips", allowed]).unwrap();
+        quick.run(verb).unwrap();
+        let saved = fs::read_to_string(&quick.file).unwrap();
+        assert!(saved.contains(&peer.public()) && saved.contains(&format!("AllowedIPs = {allowed}")), "{saved}");
+    }
 }
