@@ -87,9 +87,8 @@ impl Arguments {
             loads.extend([Load::Streams(1), Load::Streams(4)]);
         }
         if self.wants(Part::Udp) {
-            let lengths = [64, 512, 1_400];
-            loads.extend(lengths.map(|length| Load::Packets(length, Sending::OneByOne)));
-            loads.extend(lengths.map(|length| Load::Packets(length, Sending::Segmented)));
+            loads.extend([64, 512, 1_400].map(|length| Load::Packets(length, Sending::OneByOne)));
+            loads.extend([64, 1_400].map(|length| Load::Packets(length, Sending::Segmented)));
         }
         if self.wants(Part::Ping) {
             loads.push(Load::RoundTrips);
