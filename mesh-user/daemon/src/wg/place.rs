@@ -1,6 +1,8 @@
 //! How a device stays where `wg` finds it: its socket is made anew whenever its name is taken away.
 
 use std::{
+    future::pending,
+    io,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -31,32 +33,24 @@ pub(super) struct Place {
 impl Place {
     pub(super) fn take(directory: &Path, device: &DeviceName) -> Result<Place> {
         let socket = Socket::bind(directory, device)?;
-        let watch = watch(directory)?;
-        Ok(Place { directory: directory.to_owned(), device: device.clone(), socket: Some(socket), watch: Some(watch) })
+        let watch =
+            watch(directory).inspect_err(|error| tracing::warn!("{error:#}; it is looked at every second")).ok();
+        Ok(Place { directory: directory.to_owned(), device: device.clone(), socket: Some(socket), watch })
     }
 
     /// The next client. Meanwhile the socket is made anew as often as it takes; may be dropped at any time.
     pub(super) async fn accept(&mut self) -> UnixStream {
         loop {
-            let (Some(socket), Some(watch)) = (&self.socket, &mut self.watch) else {
-                sleep(RETRY).await;
-                self.repair();
-                continue;
-            };
             tokio::select! {
-                client = socket.accept() => match client {
+                client = accepted(self.socket.as_ref()) => match client {
                     Ok(client) => return client,
                     Err(error) => {
                         tracing::warn!("{}: cannot take a connection: {error}", self.device);
                         sleep(RETRY).await;
                     }
                 },
-                is_watched = changed(watch) => {
-                    if !is_watched {
-                        self.watch = None;
-                    }
-                    self.repair();
-                }
+                () = changed(&mut self.watch) => self.repair(),
+                () = sleep(RETRY), if self.socket.is_none() || self.watch.is_none() => self.repair(),
             }
         }
     }
@@ -93,9 +87,24 @@ impl Place {
     }
 }
 
-/// Something in the directory vanished or came. `false`: it is watched no longer.
-pub(super) async fn changed(watch: &mut Watch) -> bool {
-    matches!(watch.next().await, Some(Ok(event)) if !event.mask.contains(EventMask::IGNORED))
+/// Never, where there is no socket.
+async fn accepted(socket: Option<&Socket>) -> io::Result<UnixStream> {
+    match socket {
+        Some(socket) => socket.accept().await,
+        None => pending().await,
+    }
+}
+
+/// Something in the directory vanished or came; or it is watched no longer, and then there is no watch any more. Never,
+/// where there is none.
+pub(super) async fn changed(watch: &mut Option<Watch>) {
+    let Some(events) = watch else { return pending().await };
+    let event = events.next().await;
+    // A directory that was moved is not the one at its path any more.
+    let gone = EventMask::IGNORED | EventMask::DELETE_SELF | EventMask::MOVE_SELF;
+    if !matches!(event, Some(Ok(event)) if !event.mask.intersects(gone)) {
+        *watch = None;
+    }
 }
 
 pub(super) fn watch(directory: &Path) -> Result<Watch> {
@@ -108,4 +117,54 @@ pub(super) fn watch(directory: &Path) -> Result<Watch> {
     let inotify = Inotify::init().context("cannot open inotify: is fs.inotify.max_user_instances used up?")?;
     inotify.watches().add(directory, mask).with_context(|| format!("cannot watch {}", directory.display()))?;
     inotify.into_event_stream([0; 4096]).context("cannot read inotify")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    /// Lets the place see to itself until the socket takes connections at its path, which is bounded.
+    async fn is_found(place: &mut Place, path: &Path) {
+        let client = async {
+            loop {
+                match UnixStream::connect(path).await {
+                    Ok(client) => return client,
+                    Err(_) => sleep(Duration::from_millis(10)).await,
+                }
+            }
+        };
+        timeout(Duration::from_secs(10), async { tokio::join!(place.accept(), client) }).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn it_is_found_again_whatever_becomes_of_the_directory() {
+        let parent = tempfile::tempdir().unwrap();
+        let directory = parent.path().join("wireguard");
+        let path = directory.join("wg0.sock");
+        let mut place = Place::take(&directory, &DeviceName("wg0".to_owned())).unwrap();
+        is_found(&mut place, &path).await;
+        for round in 0..2 {
+            fs::remove_file(&path).unwrap();
+            is_found(&mut place, &path).await;
+            fs::remove_dir_all(&directory).unwrap();
+            is_found(&mut place, &path).await;
+            fs::rename(&directory, parent.path().join(format!("moved{round}"))).unwrap();
+            is_found(&mut place, &path).await;
+        }
+        // Without anything to watch it is looked at every second.
+        place.watch = None;
+        fs::remove_file(&path).unwrap();
+        is_found(&mut place, &path).await;
+        // What another process put there is left to it.
+        fs::remove_file(&path).unwrap();
+        let theirs = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        assert!(timeout(Duration::from_millis(1_500), place.accept()).await.is_err());
+        drop(place);
+        assert!(path.exists());
+        drop(theirs);
+    }
 }

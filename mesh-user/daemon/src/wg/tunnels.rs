@@ -88,11 +88,7 @@ impl Tunnels {
                         return;
                     }
                 }
-                is_watched = changed(&mut self.watch) => {
-                    if !is_watched {
-                        self.watch = None;
-                    }
-                }
+                () = place::changed(&mut self.watch) => {}
                 () = sleep(RETRY), if !is_complete => {}
             }
         }
@@ -123,14 +119,6 @@ impl Tunnels {
         let socket = Arc::new(socket);
         let clients = tokio::spawn(accept(device.clone(), Arc::clone(&socket), Arc::clone(&self.known)));
         self.served.insert(device.clone(), Served { socket, clients });
-    }
-}
-
-/// Never, while there is nothing to watch.
-async fn changed(watch: &mut Option<Watch>) -> bool {
-    match watch {
-        Some(watch) => place::changed(watch).await,
-        None => std::future::pending().await,
     }
 }
 
