@@ -6,6 +6,7 @@ mod aead;
 mod budget;
 mod budgets;
 mod kernel;
+mod lanes;
 mod machine;
 mod processors;
 mod remap;
@@ -42,6 +43,8 @@ enum Bench {
     Aead(aead::Arguments),
     /// What each BPF program costs: instructions, the verifier's walk, time per packet, memory
     Budget(budget::Arguments),
+    /// Two lanes on two cores beside one lane; all cores where there are at least eight
+    Lanes(lanes::Arguments),
     /// A forwarded and remapped packet beside nftables, and TCP through a remapped veth
     Remap(remap::Arguments),
     /// One TCP stream through an encrypted tunnel, beside wireguard-go: throughput and CPU time
@@ -57,6 +60,7 @@ impl Bench {
         match self {
             Bench::Aead(_) => "aead",
             Bench::Budget(_) => "budget",
+            Bench::Lanes(_) => "lanes",
             Bench::Remap(_) => "remap",
             Bench::Tunnel(_) => "tunnel",
             Bench::Crossing(_) => "crossing",
@@ -68,6 +72,7 @@ impl Bench {
         let measurements = match self {
             Bench::Aead(asked) => vec![("--rounds", asked.rounds, aead::ROUNDS)],
             Bench::Budget(asked) => vec![("--runs", asked.runs, budget::RUNS)],
+            Bench::Lanes(asked) => vec![("--pairs", asked.pairs, lanes::PAIRS)],
             Bench::Remap(asked) => {
                 vec![("--runs", asked.runs, remap::RUNS), ("--pairs", asked.pairs, remap::PAIRS)]
             }
@@ -91,6 +96,7 @@ fn main() -> Result<ExitCode> {
     match arguments.bench {
         Bench::Aead(arguments) => aead::run(&arguments, &mut report)?,
         Bench::Budget(arguments) => budget::run(&arguments, &mut report)?,
+        Bench::Lanes(arguments) => lanes::run(&arguments, &mut report)?,
         Bench::Remap(arguments) => remap::run(&arguments, &mut report)?,
         Bench::Tunnel(arguments) => tunnel::run(&arguments, &mut report)?,
         Bench::Crossing(arguments) => tunnel::crossing::run(&arguments)?,

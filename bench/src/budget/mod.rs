@@ -141,6 +141,8 @@ fn load(ebpf: &mut Ebpf, name: &str) -> Result<()> {
     match ebpf.program_mut(name).with_context(|| format!("the object has no program {name}"))? {
         Program::Xdp(program) => program.load(),
         Program::SchedClassifier(program) => program.load(),
+        Program::SocketFilter(program) => program.load(),
+        Program::SkReuseport(program) => program.load(),
         other => bail!("{name}: a program of type {:?} has no budget yet", other.prog_type()),
     }
     .with_context(|| format!("the kernel refuses {name}"))

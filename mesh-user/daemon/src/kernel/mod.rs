@@ -4,6 +4,7 @@ pub mod bpf;
 pub mod bpf_counters;
 pub mod bpf_links;
 pub mod bpf_log;
+pub mod gso;
 pub mod link_watch;
 pub mod netlink;
 pub mod netlink_address;

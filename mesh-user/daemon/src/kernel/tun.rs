@@ -182,15 +182,48 @@ fn set_vnet_header(queue: &OwnedFd) -> io::Result<()> {
     Ok(())
 }
 
-/// Asks for what this kernel has; says whether UDP segments are among it.
 fn set_offloads(queue: &OwnedFd) -> io::Result<bool> {
+    choose_offloads(|offloads| set(queue, libc::TUNSETOFFLOAD, libc::c_ulong::from(offloads)))
+}
+
+/// Asks for what this kernel has; says whether UDP segments are among it, which came with Linux 6.2.
+fn choose_offloads(mut ask: impl FnMut(libc::c_uint) -> io::Result<()>) -> io::Result<bool> {
     let tcp = libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6 | libc::TUN_F_TSO_ECN;
     let udp = libc::TUN_F_USO4 | libc::TUN_F_USO6;
-    match set(queue, libc::TUNSETOFFLOAD, libc::c_ulong::from(tcp | udp)) {
+    match ask(tcp | udp) {
         Ok(()) => Ok(true),
-        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
-            set(queue, libc::TUNSETOFFLOAD, libc::c_ulong::from(tcp)).map(|()| false)
-        }
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => ask(tcp).map(|()| false),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_without_udp_segments_gets_tcp_alone() {
+        let mut asked = Vec::new();
+        let old = choose_offloads(|offloads| {
+            asked.push(offloads);
+            let knows = offloads & (libc::TUN_F_USO4 | libc::TUN_F_USO6) == 0;
+            if knows { Ok(()) } else { Err(io::Error::from_raw_os_error(libc::EINVAL)) }
+        });
+        assert!(!old.unwrap() && asked.len() == 2 && asked[1] & libc::TUN_F_TSO4 != 0, "{asked:x?}");
+        assert!(choose_offloads(|_| Ok(())).unwrap());
+        let refused = choose_offloads(|_| Err(io::Error::from_raw_os_error(libc::EPERM)));
+        assert_eq!(refused.unwrap_err().raw_os_error(), Some(libc::EPERM), "that is no matter of the kernel's age");
+    }
+
+    #[test]
+    fn what_is_free_soon_is_waited_for() {
+        let mut attempts = 0;
+        let taken = retry_in_use(|| {
+            attempts += 1;
+            if attempts < 3 { Err(io::ErrorKind::AddrInUse.into()) } else { Ok(attempts) }
+        });
+        assert_eq!(taken.unwrap(), 3);
+        let refused: io::Result<()> = retry_in_use(|| Err(io::ErrorKind::PermissionDenied.into()));
+        assert_eq!(refused.unwrap_err().kind(), io::ErrorKind::PermissionDenied);
     }
 }

@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Context, bail};
 
-use super::tun::retry_in_use;
+use super::{gso, tun::retry_in_use};
 
 /// Datagrams of one batch that every kernel takes (`UDP_MAX_SEGMENTS` before Linux 6.9).
 pub const MAX_SEGMENTS: usize = 64;
@@ -207,8 +207,9 @@ impl UdpSocket {
     /// Sends one batch. The errors are the kernel's: `EIO` and `EINVAL` may mean that the way out cannot segment.
     pub fn send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
         let (mut name, name_len) = encode(&transmit.to);
-        let mut payload =
-            libc::iovec { iov_base: transmit.payload.as_ptr().cast_mut().cast(), iov_len: transmit.payload.len() };
+        let tail = gso::tail(transmit.payload.len(), transmit.segment);
+        let part = |part: &[u8]| libc::iovec { iov_base: part.as_ptr().cast_mut().cast(), iov_len: part.len() };
+        let mut payload = [part(transmit.payload), part(tail)];
         let mut control = ControlWriter::new();
         if transmit.to.is_ipv4() {
             control.push(libc::IPPROTO_IP, libc::IP_TOS, libc::c_int::from(transmit.tos));
@@ -226,8 +227,8 @@ impl UdpSocket {
         let mut message = empty_message();
         message.msg_name = name.as_mut_ptr().cast();
         message.msg_namelen = name_len;
-        message.msg_iov = &raw mut payload;
-        message.msg_iovlen = 1;
+        message.msg_iov = payload.as_mut_ptr();
+        message.msg_iovlen = 1 + tail.len();
         message.msg_control = control.bytes.0.as_mut_ptr().cast();
         message.msg_controllen = control.len;
         // SAFETY: every pointer in `message` is to a live local of the length beside it, and the kernel only reads.

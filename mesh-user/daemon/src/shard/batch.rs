@@ -10,7 +10,10 @@ use rustix::{
 };
 
 use super::statistics::ShardCounters;
-use crate::kernel::udp::{MAX_BATCH, MAX_SEGMENTS, Transmit, UdpSocket, UdpSockets};
+use crate::kernel::{
+    gso,
+    udp::{MAX_BATCH, MAX_SEGMENTS, Transmit, UdpSocket, UdpSockets},
+};
 
 /// How long a full socket buffer may hold up a shard before what it carries is dropped. 1 ms empties it at 64 Gbit/s.
 const SEND_PATIENCE: Duration = Duration::from_millis(4);
@@ -209,7 +212,7 @@ impl Outlet {
             }
         }
         match result {
-            Ok(()) => {}
+            Ok(()) => counters.tails.add(gso::tail(payload.len(), whole.segment).len() as u64),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 counters.count_drop(DropReason::Congested, payload.len().div_ceil(segment) as u64);
             }

@@ -108,6 +108,8 @@ pub struct SendStatistics {
     pub failed: u64,
     /// Batches that an egress without UDP segmentation refused and that were sent one by one.
     pub unsegmented: u64,
+    /// Batches with a datagram of one byte at the end, for a kernel that corrupts equal ones ([`crate::kernel::gso`]).
+    pub tails: u64,
     /// Writes to a TUN that failed, mostly because it is down.
     pub tun_failed: u64,
 }
@@ -152,6 +154,7 @@ pub(super) struct ShardCounters {
     remaps: Vec<OnceLock<Box<[TrafficCount]>>>,
     pub(super) send_failed: Count,
     pub(super) unsegmented: Count,
+    pub(super) tails: Count,
     pub(super) tun_failed: Count,
     pub(super) handed_over: Count,
 }
@@ -163,6 +166,7 @@ impl ShardCounters {
             remaps: (0..=usize::from(u16::MAX) / REMAPS_PER_PAGE).map(|_| OnceLock::new()).collect(),
             send_failed: Count::default(),
             unsegmented: Count::default(),
+            tails: Count::default(),
             tun_failed: Count::default(),
             handed_over: Count::default(),
         }
@@ -192,6 +196,7 @@ impl ShardCounters {
         add_each(&mut statistics.remaps, counts.filter(|(_, traffic)| traffic.packets > 0));
         statistics.sends.failed += self.send_failed.load();
         statistics.sends.unsegmented += self.unsegmented.load();
+        statistics.sends.tails += self.tails.load();
         statistics.sends.tun_failed += self.tun_failed.load();
         statistics.handed_over += self.handed_over.load();
     }
