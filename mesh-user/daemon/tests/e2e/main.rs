@@ -3,6 +3,7 @@
 mod command_line;
 mod direct;
 mod gateway;
+mod lanes;
 mod plain_remote;
 mod refusals;
 mod tunnel;
