@@ -11,7 +11,7 @@ use clap::Args;
 use mesh_common::ids::ConnectionId;
 use mesh_core::{
     plan::{DeviceName, Peer},
-    tunnel::{AllowedIps, StaticSecret, lane::Condition},
+    tunnel::{AllowedIps, MAX_LANES, StaticSecret, lane::Condition},
 };
 use mesh_lab::{Lab, Namespace, interrupt, link, process};
 use meshd::{
@@ -31,6 +31,8 @@ pub(crate) const PAIRS: usize = 5;
 const STREAMS: u32 = 16;
 /// Fewer cores do not show whether a connection grows with them.
 const CORES_TO_SCALE: usize = 8;
+/// The figure that takes that many: what a core adds, of what one lane carries alone.
+const SCALING: &str = "gain of a lane per core, all cores";
 const MTU: u16 = 1_420;
 const DEVICE: &str = "mesh-bench";
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -62,18 +64,21 @@ struct End {
 
 pub(crate) fn run(asked: &Arguments, report: &mut Report) -> Result<()> {
     compare(asked, report, 2)?;
-    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let cores = thread::available_parallelism().map_or(1, usize::from).min(MAX_LANES);
     if cores < CORES_TO_SCALE {
         println!(
             "SKIPPED: whether a connection grows with the cores: this machine has {cores}, that takes {CORES_TO_SCALE}"
         );
-        report.is_partial();
+        report.excuse(SCALING);
         return Ok(());
     }
-    compare(asked, report, cores as u8)
+    let gain = compare(asked, report, cores as u8)?;
+    report.figure(SCALING, "ratio", gain / cores as f64);
+    Ok(())
 }
 
-fn compare(asked: &Arguments, report: &mut Report, lanes: u8) -> Result<()> {
+/// Gives how many times as much as one lane they carry, in the median.
+fn compare(asked: &Arguments, report: &mut Report, lanes: u8) -> Result<f64> {
     let (mut one, mut several) = (Vec::new(), Vec::new());
     for pair in 0..asked.pairs {
         // Each goes first as often as the other.
@@ -96,7 +101,9 @@ fn compare(asked: &Arguments, report: &mut Report, lanes: u8) -> Result<()> {
     report.compare(format!("{lanes} lanes, cpu of both ends"), "s/GB", both(|run| run.cpu_per_gigabyte));
     let shares: Vec<_> = several.iter().map(|run| run.least_share).collect();
     report.figure(format!("{lanes} lanes, least share of a shard"), "", crate::statistics::median(&shares));
-    Ok(())
+    let gains: Vec<_> =
+        several.iter().zip(&one).map(|(several, one)| several.gigabits_per_second / one.gigabits_per_second).collect();
+    Ok(crate::statistics::median(&gains))
 }
 
 fn measure(lanes: u8, seconds: u32) -> Result<Run> {

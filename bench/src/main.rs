@@ -47,7 +47,7 @@ enum Bench {
     Lanes(lanes::Arguments),
     /// A forwarded and remapped packet beside nftables, and TCP through a remapped veth
     Remap(remap::Arguments),
-    /// One TCP stream through an encrypted tunnel, beside wireguard-go: throughput and CPU time
+    /// Streams, packets, round trips, handshakes and idle peers of a tunnel, beside wireguard-go, boringtun and gotatun
     Tunnel(tunnel::Arguments),
     /// What `tunnel` counts the instructions of
     #[command(hide = true)]

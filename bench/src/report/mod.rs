@@ -85,6 +85,11 @@ impl Report {
         self.whole = false;
     }
 
+    /// This machine cannot answer a budget, and the bench has said so.
+    pub(crate) fn excuse(&mut self, name: &str) {
+        self.budgets.remove(name);
+    }
+
     /// What several programs did in turn, ours first. The budget of a rival is that of the name, a comma and the rival's name.
     pub(crate) fn compare(&mut self, name: impl Into<String>, unit: &'static str, programs: Vec<Sampled>) {
         let comparison = Comparison::new(name.into(), unit, programs);
@@ -270,6 +275,15 @@ mod tests {
         report.is_partial();
         report.figure("speed", "Gbit/s", 1.1);
         assert_eq!(report.missed(), ["speed"]);
+    }
+
+    #[test]
+    fn an_excused_budget_is_not_missed_and_the_others_are() {
+        let mut report = report();
+        report.budgets.insert("scaling".into(), Budget { hold: Bound::AtLeast(0.8), goal: None });
+        report.excuse("scaling");
+        assert!(report.missed().iter().all(|miss| !miss.contains("scaling")));
+        assert!(report.missed().iter().any(|miss| miss.contains("speed")));
     }
 
     #[test]

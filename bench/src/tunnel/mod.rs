@@ -53,7 +53,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_enum, value_name = "PART")]
     only: Vec<Part>,
     /// Instead of comparing, tells where the time of our daemons goes while one TCP stream runs
-    #[arg(long)]
+    #[arg(long, conflicts_with = "check")]
     profile: bool,
 }
 
