@@ -5,6 +5,7 @@
 mod aead;
 mod budget;
 mod budgets;
+mod io;
 mod kernel;
 mod lanes;
 mod machine;
@@ -43,6 +44,8 @@ enum Bench {
     Aead(aead::Arguments),
     /// What each BPF program costs: instructions, the verifier's walk, time per packet, memory
     Budget(budget::Arguments),
+    /// Ways to move the same datagrams: calls, batches, segments, io_uring, parts, pages
+    Io(io::Arguments),
     /// Two lanes on two cores beside one lane; all cores where there are at least eight
     Lanes(lanes::Arguments),
     /// A forwarded and remapped packet beside nftables, and TCP through a remapped veth
@@ -60,6 +63,7 @@ impl Bench {
         match self {
             Bench::Aead(_) => "aead",
             Bench::Budget(_) => "budget",
+            Bench::Io(_) => "io",
             Bench::Lanes(_) => "lanes",
             Bench::Remap(_) => "remap",
             Bench::Tunnel(_) => "tunnel",
@@ -72,6 +76,7 @@ impl Bench {
         let measurements = match self {
             Bench::Aead(asked) => vec![("--rounds", asked.rounds, aead::ROUNDS)],
             Bench::Budget(asked) => vec![("--runs", asked.runs, budget::RUNS)],
+            Bench::Io(asked) => vec![("--runs", asked.runs, io::RUNS)],
             Bench::Lanes(asked) => vec![("--pairs", asked.pairs, lanes::PAIRS)],
             Bench::Remap(asked) => {
                 vec![("--runs", asked.runs, remap::RUNS), ("--pairs", asked.pairs, remap::PAIRS)]
@@ -96,6 +101,7 @@ fn main() -> Result<ExitCode> {
     match arguments.bench {
         Bench::Aead(arguments) => aead::run(&arguments, &mut report)?,
         Bench::Budget(arguments) => budget::run(&arguments, &mut report)?,
+        Bench::Io(arguments) => io::run(&arguments, &mut report)?,
         Bench::Lanes(arguments) => lanes::run(&arguments, &mut report)?,
         Bench::Remap(arguments) => remap::run(&arguments, &mut report)?,
         Bench::Tunnel(arguments) => tunnel::run(&arguments, &mut report)?,
@@ -115,12 +121,17 @@ mod tests {
 
     #[test]
     fn fewer_measurements_than_promised_show_nothing() {
-        for enough in ["_ aead", "_ budget", "_ budget --runs 16", "_ remap", "_ tunnel --pairs 5"] {
+        for enough in ["_ aead", "_ io", "_ budget", "_ budget --runs 16", "_ remap", "_ tunnel --pairs 5"] {
             assert!(!refused(enough), "{enough}");
         }
-        for fewer in
-            ["_ aead --rounds 99", "_ budget --runs 14", "_ remap --pairs 8", "_ remap --runs 1", "_ tunnel --pairs 4"]
-        {
+        for fewer in [
+            "_ aead --rounds 99",
+            "_ io --runs 59",
+            "_ budget --runs 14",
+            "_ remap --pairs 8",
+            "_ remap --runs 1",
+            "_ tunnel --pairs 4",
+        ] {
             assert!(refused(fewer), "{fewer}");
         }
     }
