@@ -222,7 +222,7 @@ mod tests {
             }],
             drops: BTreeMap::from([("spoofed-source".to_owned(), 3)]),
             problems: vec!["a.yaml:3: wrong".to_owned()],
-            notices: Vec::new(),
+            notices: vec!["7 datagrams were handed over".to_owned()],
         }
     }
 
@@ -249,6 +249,9 @@ spoofed-source   3
 
 PROBLEMS
 - a.yaml:3: wrong
+
+NOTICES
+- 7 datagrams were handed over
 ";
         assert_eq!(tables(&example()), expected);
     }

@@ -35,19 +35,8 @@ pub(super) fn status(api: &Api) -> Status {
         remaps: remaps(plan, &counted),
         drops: counted.drops(),
         problems: snapshot.problems.clone(),
-        notices: snapshot.notices.iter().cloned().chain(send_notice(&counted.shards)).collect(),
+        notices: snapshot.notices.iter().cloned().chain(counted.shards.notices()).collect(),
     }
-}
-
-/// Whether the way out makes sending dearer than it could be.
-fn send_notice(statistics: &Statistics) -> Option<String> {
-    let batches = statistics.sends.unsegmented;
-    (batches > 0).then(|| {
-        format!(
-            "{batches} batches of datagrams had to be sent one by one: the underlay interface does not segment UDP, or its \
-             MTU is less than the tunnel's plus 60 bytes"
-        )
-    })
 }
 
 /// What was counted, by those who carry packets.

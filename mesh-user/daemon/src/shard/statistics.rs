@@ -30,6 +30,30 @@ pub struct Statistics {
     pub handed_over: u64,
 }
 
+impl Statistics {
+    /// What makes carrying dearer here than it could be; what did not happen is not said.
+    pub fn notices(&self) -> impl Iterator<Item = String> + use<> {
+        let counts = [
+            (
+                self.sends.unsegmented,
+                "batches of datagrams had to be sent one by one: the underlay interface does not segment UDP, or its \
+                 MTU is less than the tunnel's plus 60 bytes",
+            ),
+            (
+                self.sends.tails,
+                "batches of datagrams were sent with one of a single byte behind them: this kernel corrupts batches of \
+                 equal ones",
+            ),
+            (
+                self.handed_over,
+                "datagrams came to another shard than that of their session and were handed over, mostly because the \
+                 kernel joined those of several sessions",
+            ),
+        ];
+        counts.into_iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"))
+    }
+}
+
 /// One peer, over all lanes that it has.
 #[derive(Clone, Debug)]
 pub struct PeerStatistics {
@@ -333,5 +357,17 @@ mod tests {
         counters.set_handshake(None);
         assert_eq!(at(&counters).handshake_age, None);
         assert_eq!(at(&counters).last_handshake, Some(epoch + Duration::from_secs(2)), "that was, and stays so");
+    }
+
+    #[test]
+    fn what_shards_do_besides_is_told_with_its_count() {
+        let mut statistics = Statistics { handed_over: 7, ..Statistics::default() };
+        statistics.sends.tails = 5;
+        let notices: Vec<_> = statistics.notices().collect();
+        assert!(notices[0].starts_with("5 batches of datagrams were sent with one"), "{notices:?}");
+        assert!(notices[1].starts_with("7 datagrams came to another shard"), "{notices:?}");
+        assert_eq!(notices.len(), 2);
+        statistics.sends.unsegmented = 3;
+        assert!(statistics.notices().next().unwrap().starts_with("3 batches of datagrams had to be sent"));
     }
 }

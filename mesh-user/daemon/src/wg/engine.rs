@@ -88,6 +88,11 @@ impl Engine {
         reply
     }
 
+    /// What carrying cost more than it could, as lines to read.
+    pub(super) fn notices(&self) -> Vec<String> {
+        self.shards.statistics().notices().collect()
+    }
+
     fn get(&mut self, reply: &mut Reply) {
         self.clock.refresh();
         let statistics = self.shards.statistics();
@@ -98,18 +103,30 @@ impl Engine {
         print(&device, &mut **reply).expect("a vector takes every byte");
     }
 
-    /// What can fail comes first, so that a refused request changes nothing.
+    /// What can fail comes first and is undone, so that a refused request changes nothing. The steps behind it fail only
+    /// with the shards themselves, and nothing is undone then.
     fn set(&mut self, change: Change) -> Result<(), Refusal> {
         self.configuration.check(&change)?;
         let sockets = self.sockets_for(&change)?;
-        if let Some(mark) = change.fwmark.filter(|mark| *mark != self.configuration.fwmark()) {
-            self.shards.apply(Command::SetMark(self.device.clone(), mark)).map_err(|error| failed(&error))?;
-        }
-        if let Some(sockets) = sockets {
-            self.use_sockets(sockets).map_err(|error| failed(&error))?;
+        let old = self.configuration.fwmark();
+        let mark = change.fwmark.filter(|mark| *mark != old);
+        let begun = mark.map_or(Ok(()), |mark| self.set_mark(mark));
+        let begun = begun.and_then(|()| sockets.map_or(Ok(()), |sockets| self.use_sockets(sockets)));
+        if let Err(error) = begun {
+            // One queue may have taken the mark before another one refused it.
+            if mark.is_some()
+                && let Err(error) = self.set_mark(old)
+            {
+                tracing::warn!("the mark of before could not be set again: {error:#}");
+            }
+            return Err(failed(&error));
         }
         let steps = self.configuration.apply(change);
         self.shards.apply_all(steps.into_iter().map(|step| self.command(step))).map_err(|error| failed(&error))
+    }
+
+    fn set_mark(&self, mark: u32) -> Result<()> {
+        self.shards.apply(Command::SetMark(self.device.clone(), mark))
     }
 
     /// Bound before anything is applied. `None`: those in use serve.
@@ -184,4 +201,42 @@ pub(super) fn live(peer: &PeerStatistics, clock: &Clock) -> Live {
 
 fn failed(error: &anyhow::Error) -> Refusal {
     Refusal::new(Errno::Io, format!("{error:#}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use mesh_lab::Lab;
+    use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
+
+    use super::*;
+
+    /// Threads that this one starts may not mark sockets.
+    fn give_up_marking() {
+        let mut held = capabilities(None).unwrap();
+        held.effective -= CapabilitySet::NET_ADMIN | CapabilitySet::NET_RAW;
+        set_capabilities(None, held).unwrap();
+    }
+
+    #[test]
+    fn what_the_system_refuses_changes_nothing() {
+        let lab = Lab::new().unwrap();
+        let work = || {
+            let device = DeviceName("mesh-engine".to_owned());
+            let tuns = Tun::create(&device, NonZeroUsize::MIN)?;
+            give_up_marking();
+            let (shards, _events) = Shards::start(NonZeroUsize::MIN)?;
+            let mut engine = Engine::start(device, 1_420, tuns, shards)?;
+            let ask = |engine: &mut Engine, outcome| String::from_utf8(engine.answer(outcome).to_vec());
+            let before = ask(&mut engine, Outcome::Get)?;
+            let key = PrivateKey::new(&[7; 32]);
+            let change = Change { private_key: Some(key), listen_port: Some(0), fwmark: Some(5), ..Change::default() };
+            assert_eq!(ask(&mut engine, Outcome::Set(change.clone()))?, "errno=-5\n\n");
+            assert_eq!(ask(&mut engine, Outcome::Get)?, before);
+            // Without the mark it is taken.
+            assert_eq!(ask(&mut engine, Outcome::Set(Change { fwmark: None, ..change }))?, "errno=0\n\n");
+            assert_ne!(ask(&mut engine, Outcome::Get)?, before);
+            Ok(())
+        };
+        lab.namespace("a").unwrap().enter(work).unwrap();
+    }
 }

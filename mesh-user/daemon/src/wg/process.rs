@@ -138,6 +138,7 @@ impl Process {
                 _ = self.interrupt.recv() => Next::End,
             };
         }
+        self.engine.notices().iter().for_each(|notice| tracing::info!("{}: {notice}", self.name));
         tracing::info!("{}: ends", self.name);
         Ok(())
     }
