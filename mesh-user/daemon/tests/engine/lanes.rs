@@ -132,6 +132,20 @@ fn flows_are_shared_by_lanes_and_shards() {
     assert_eq!(ports, expected.collect());
 }
 
+/// As many as there may be, on far fewer shards.
+#[test]
+fn sixty_four_lanes_carry_both_ways() {
+    let lab = Lab::new().unwrap();
+    let (a, b) = pair(&lab, 64).unwrap();
+    for (from, to) in [(&a, &b), (&b, &a)] {
+        let mut flows = Flows::new(from, to, 128).unwrap();
+        flows.run(Duration::from_millis(300)).unwrap();
+        assert!(flows.came.iter().all(|came| !came.is_empty()), "{:?}", flows.came);
+        let used = lanes(from).iter().filter(|lane| lane.sent.packets > 5).count();
+        assert!(used > 32, "only {used} lanes: {:?}", lanes(from));
+    }
+}
+
 #[test]
 fn a_flow_stays_in_order() {
     let lab = Lab::new().unwrap();

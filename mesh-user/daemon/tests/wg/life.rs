@@ -132,7 +132,7 @@ fn cpu_time(device: &Device) -> u64 {
 #[test]
 fn in_another_namespace_its_sockets_stay_where_they_were() {
     let lab = Lab::new().unwrap();
-    let (a, _b) = pair(&lab);
+    let (a, b) = pair(&lab);
     a.ping("10.9.0.2").unwrap();
     // Nothing but the device is in there: what is pinged goes through the tunnel or nowhere.
     let inside = lab.namespace("inside").unwrap();
@@ -148,9 +148,15 @@ fn in_another_namespace_its_sockets_stay_where_they_were() {
     assert!(!a.namespace.run("ss", &["-Hlun", "sport", "=", ":51888"]).unwrap().is_empty());
     assert!(inside.run("ss", &["-Hlun"]).unwrap().is_empty());
 
-    // A bigger MTU is followed there too: an echo in one piece that the old one would have cut.
+    // A bigger MTU is followed there too: an echo in one piece that the old one has no room for, neither way.
+    let echo = || ping(&inside, "10.9.0.2", &["-M", "do", "-s", "1402"]);
+    assert!(echo().is_err(), "1430 bytes do not fit yet");
     inside.ip(&["link", "set", "dev", "eth7", "mtu", "1430"]).unwrap();
-    wait_until("the MTU", || fs::read_to_string(a.daemon.log()).unwrap().contains("its MTU is 1430"));
+    b.namespace.ip(&["link", "set", "dev", &b.name, "mtu", "1430"]).unwrap();
+    for device in [&a, &b] {
+        wait_until("the MTU", || fs::read_to_string(device.daemon.log()).unwrap().contains("its MTU is 1430"));
+    }
+    echo().unwrap();
     inside.ip(&["link", "delete", "dev", "eth7"]).unwrap();
     wait_until("the end of the socket", || !socket(&name).exists());
 }
@@ -210,8 +216,8 @@ fn a_device_that_nobody_uses_takes_no_time() {
     let (a, b) = pair(&lab);
     a.ping("10.9.0.2").unwrap();
     b.ping("10.9.0.1").unwrap();
-    // Passive keepalives are over.
-    std::thread::sleep(Duration::from_secs(1));
+    // The passive keepalives, ten seconds after the last packet, are over; a handshake is due only much later.
+    std::thread::sleep(Duration::from_secs(11));
     let (before, start) = (cpu_time(&a), Instant::now());
     std::thread::sleep(Duration::from_secs(2));
     assert!(cpu_time(&a) - before <= 2, "{:?}", start.elapsed());
