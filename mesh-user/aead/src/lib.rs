@@ -9,6 +9,7 @@ mod ring;
 
 use std::{fmt, ops::Range};
 
+use zeroize::ZeroizeOnDrop;
 #[cfg(target_arch = "x86_64")]
 use zeroize::Zeroizing;
 
@@ -130,6 +131,24 @@ impl Key {
         self.ring.open(buffer, pieces, verdicts);
     }
 }
+
+/// Each of its parts is erased, which the compiler checks below.
+impl ZeroizeOnDrop for Key {}
+
+/// Names every part, so that one that is added has to be named too.
+const _: fn(&Key) = |key| {
+    fn is_erased<T: ZeroizeOnDrop>(_: &T) {}
+    #[cfg(target_arch = "x86_64")]
+    fn is_erased_in_its_box<T: ZeroizeOnDrop>(_: &Option<Box<T>>) {}
+    let Key {
+        ring,
+        #[cfg(target_arch = "x86_64")]
+        avx512,
+    } = key;
+    is_erased(ring);
+    #[cfg(target_arch = "x86_64")]
+    is_erased_in_its_box(avx512);
+};
 
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

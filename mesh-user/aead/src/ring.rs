@@ -3,7 +3,7 @@
 use std::mem::{MaybeUninit, needs_drop};
 
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
-use zeroize::Zeroize;
+use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::{KEY_LEN, Piece, TAG_LEN};
 
@@ -50,6 +50,8 @@ impl Drop for Key {
         self.0.zeroize();
     }
 }
+
+impl ZeroizeOnDrop for Key {}
 
 /// WireGuard's: four zero bytes, then the counter.
 fn nonce(counter: u64) -> Nonce {
