@@ -8,6 +8,10 @@ use std::collections::BTreeSet;
 use super::*;
 
 const STRANGER: &str = "203.0.113.66:666";
+/// Where the client roams to and from, at any port.
+const PLACES: [&str; 4] = ["192.0.2.1", "198.51.100.7", "2001:db8::7", "2001:db8:0:1::7"];
+/// Real time that a day may take, with the devices of three nodes and a debug build.
+const REAL_BOUND: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(86_400);
 /// After so long without loss, restart or roaming, all packets arrive where both ends have sent some since.
 const BOUND: Duration = Duration::from_secs(60);
@@ -179,8 +183,9 @@ impl World {
             }
             Event::Weather => self.change_weather(),
             Event::Roam => {
+                let place = PLACES[self.dice.below(PLACES.len() as u64) as usize];
                 let port = 1_000 + self.dice.below(60_000) as u16;
-                self.nodes[0].address.set_port(port);
+                self.nodes[0].address = SocketAddr::new(place.parse().unwrap(), port);
                 self.addresses.insert(self.nodes[0].address);
                 self.unsettle();
                 self.after_millis(60_000, 7_200_000, Event::Roam);
@@ -305,6 +310,10 @@ fn a_day(seed: u64) {
     assert!(world.delivered * 10 > world.offered * 6, "{} of {} arrived", world.delivered, world.offered);
     assert!(world.expected > 10_000, "{} were sure to arrive", world.expected);
     assert!(world.restarts > 10 && world.addresses.len() > 10);
+    let places: BTreeSet<_> = world.addresses.iter().map(SocketAddr::ip).collect();
+    assert!(PLACES.iter().all(|place| places.contains(&place.parse().unwrap())), "{places:?}");
+    let took = world.start.elapsed();
+    assert!(took < REAL_BOUND, "{took:?}");
 }
 
 #[test]
