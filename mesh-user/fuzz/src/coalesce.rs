@@ -1,14 +1,18 @@
 //! Packets of a peer that proved itself, and may still send anything inside.
 
+use std::ops::Range;
+
 use mesh_core::tunnel::{
     coalesce::Run,
     segment::{SLACK, Segments},
+    vnet::Gso,
 };
 
 use crate::{Bytes, unpadded};
 
 /// Packets, each after two bytes of its length. What was joined comes out the same when it is cut again, and nothing is
-/// lost or added. The packets are not rewritten in between, and a UDP super-packet is welcome.
+/// lost or added. The packets are not rewritten in between. All holds for a kernel that takes UDP super-packets and for one that does
+/// not, which gets none.
 pub fn coalesce(bytes: &[u8]) {
     let mut bytes = Bytes(bytes);
     let (mut buffer, mut packets) = (Vec::new(), Vec::new());
@@ -21,24 +25,31 @@ pub fn coalesce(bytes: &[u8]) {
         packets.push(buffer.len()..buffer.len() + packet.len());
         buffer.extend_from_slice(packet);
     }
+    for joins_udp in [true, false] {
+        join(buffer.clone(), &packets, joins_udp);
+    }
+}
+
+fn join(mut buffer: Vec<u8>, packets: &[Range<usize>], joins_udp: bool) {
     let before = buffer.clone();
     let mut run = Run::default();
     let mut first = 0;
     for (at, packet) in packets.iter().enumerate() {
         if !run.extend(&buffer, packet.clone()) {
-            cut_again(&mut run, &mut buffer, &packets[first..at], &before);
+            cut_again(&mut run, &mut buffer, &packets[first..at], &before, joins_udp);
             first = at;
-            run.begin(&buffer, packet.clone(), true);
+            run.begin(&buffer, packet.clone(), joins_udp);
         }
     }
-    cut_again(&mut run, &mut buffer, &packets[first..], &before);
+    cut_again(&mut run, &mut buffer, &packets[first..], &before, joins_udp);
 }
 
-fn cut_again(run: &mut Run, buffer: &mut [u8], packets: &[std::ops::Range<usize>], before: &[u8]) {
+fn cut_again(run: &mut Run, buffer: &mut [u8], packets: &[Range<usize>], before: &[u8], joins_udp: bool) {
     if run.is_empty() {
         return;
     }
     let header = run.finish(buffer);
+    assert!(joins_udp || !matches!(header.gso, Some((Gso::Udp, _))), "the kernel takes no UDP super-packet");
     let mut joined: Vec<u8> = run.parts().iter().flat_map(|part| buffer[part.clone()].iter().copied()).collect();
     let len = joined.len();
     joined.resize(len + SLACK, 0);

@@ -6,6 +6,7 @@
 mod coalesce;
 mod datagram;
 mod manifest;
+mod pair;
 mod remap;
 mod segment;
 mod uapi;
