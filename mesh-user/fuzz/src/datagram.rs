@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, ops::Range, time::Duration};
 
-use mesh_common::datapath::DropReason;
+use mesh_common::{datapath::DropReason, wire::wireguard::DATA_OVERHEAD};
 use mesh_core::tunnel::{BATCH, DATA_HEADER, MESSAGE_ROOM, Opened};
 
 use crate::{
@@ -12,8 +12,6 @@ use crate::{
 
 const STRANGER: SocketAddr = address(3);
 const LONGEST: usize = 2_000;
-/// Bytes of a data message that are not its packet.
-const OVERHEAD: usize = 32;
 /// Bytes of an initiation that the receiver looks at while it is not under load: all but the second MAC.
 const CHECKED: usize = 132;
 /// A receiver answers a peer no more often.
@@ -117,7 +115,7 @@ impl Pair {
             let start = buffer.len();
             buffer.resize(start + DATA_HEADER, 0);
             buffer.extend_from_slice(&packet);
-            buffer.resize(start + packet.len() + OVERHEAD, 0);
+            buffer.resize(start + packet.len() + DATA_OVERHEAD, 0);
             messages.push(start..buffer.len());
         }
         let sealed = self.sender.seal_batch(self.now, self.to_receiver, &mut buffer, &messages);
@@ -132,7 +130,7 @@ impl Pair {
                     expected[at] = None;
                 }
                 Fate::Repeated => {
-                    let again = buffer.len()..buffer.len() + packet(*len).len() + OVERHEAD;
+                    let again = buffer.len()..buffer.len() + packet(*len).len() + DATA_OVERHEAD;
                     buffer.extend_from_within(message);
                     messages.push(again);
                     expected.push(None);

@@ -60,10 +60,15 @@ impl<'a> Bytes<'a> {
 
 /// The IP packet at the front of a padded one, by its own length field.
 fn unpadded(packet: &[u8]) -> &[u8] {
-    let len = match packet {
-        [first, _, a, b, ..] if first >> 4 == 4 => usize::from(u16::from_be_bytes([*a, *b])),
-        [first, _, _, _, a, b, ..] if first >> 4 == 6 => 40 + usize::from(u16::from_be_bytes([*a, *b])),
-        _ => packet.len(),
-    };
+    let len = ip_len(packet).unwrap_or(packet.len());
     &packet[..len.min(packet.len())]
+}
+
+/// What the length field of an IP packet says; `None`: it has none.
+fn ip_len(packet: &[u8]) -> Option<usize> {
+    match packet {
+        [first, _, a, b, ..] if first >> 4 == 4 => Some(usize::from(u16::from_be_bytes([*a, *b]))),
+        [first, _, _, _, a, b, ..] if first >> 4 == 6 => Some(40 + usize::from(u16::from_be_bytes([*a, *b]))),
+        _ => None,
+    }
 }
