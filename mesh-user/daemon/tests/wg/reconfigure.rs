@@ -20,8 +20,9 @@ const PERIOD: Duration = Duration::from_millis(100);
 const INTERVAL: &str = "0.1";
 /// Beyond the longest stall of a run without changes.
 const STALL: Duration = Duration::from_millis(200);
-/// On a machine that is busy with other things a run may stall by itself; what changes do shows in each.
+/// On a machine that is busy with other things a run may stall by itself; what changes do shows in most.
 const PAIRS: usize = 3;
+const QUIET_PAIRS: usize = 2;
 /// Peers that come and go.
 const OTHERS: u8 = 20;
 
@@ -37,14 +38,15 @@ fn traffic_does_not_notice() {
     // Once through everything, so that what is allocated once is there.
     (0..40).for_each(|turn| change(&lab, &a, turn));
     let (memory, descriptors) = (resident_kib(&a), a.descriptors());
-    let is_quiet = (0..PAIRS).any(|_| {
+    let quiet = (0..PAIRS).filter(|_| {
         let without = longest_stall(&lab, &a, &b).unwrap();
         let (turns, stalled) = changed_all_the_time(&lab, &a, || longest_stall(&lab, &a, &b).unwrap());
         println!("{turns} changes; longest stall {stalled:?}, {without:?} without changes");
-        assert!(turns >= u64::from(seconds()) * 5, "only {turns} changes");
+        assert!(turns >= u64::from(seconds()) * 8, "only {turns} changes");
         stalled <= without + STALL
     });
-    assert!(is_quiet, "a stall in each of {PAIRS} runs");
+    let quiet = quiet.take(QUIET_PAIRS).count();
+    assert_eq!(quiet, QUIET_PAIRS, "of {PAIRS} pairs of runs that many were without a stall");
     assert!(resident_kib(&a) <= memory + 1_024, "{} KiB, before {memory}", resident_kib(&a));
     assert_eq!(a.descriptors(), descriptors);
     let errors = fs::read_to_string(a.daemon.log()).unwrap();
