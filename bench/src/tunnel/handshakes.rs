@@ -29,7 +29,7 @@ use super::{
 };
 
 /// Initiations in a burst. boringtun and gotatun count themselves under load from 100 a second on.
-const BURST: usize = 60;
+const BURST: usize = 45;
 /// Longer than the second over which that is counted.
 const PAUSE: Duration = Duration::from_millis(1_100);
 /// For the answers to one burst.
