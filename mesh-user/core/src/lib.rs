@@ -13,5 +13,6 @@ pub mod model;
 pub mod plan;
 pub mod probe;
 pub mod reconcile;
+pub mod registry;
 pub mod tunnel;
 pub mod uapi;

@@ -15,5 +15,6 @@ pub mod run_directory;
 pub mod settings;
 pub mod shard;
 pub mod state;
+pub mod store;
 pub mod telemetry;
 pub mod wg;

@@ -3,9 +3,15 @@
 //! JSON over HTTP on `RUN_DIR/meshd.sock`: `GET /v1/status`, `GET /v1/health/{live|ready|startup}`,
 //! `GET /v1/explain?source=A&destination=B`.
 
+mod apply;
+pub mod group;
+pub mod node;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+
+pub use apply::{Action, Applied, ApplyReply};
 
 /// `GET /v1/status`: this node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

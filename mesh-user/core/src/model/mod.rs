@@ -12,6 +12,7 @@ pub(crate) mod fixtures;
 mod gateway;
 mod gateway_client;
 mod gateway_server;
+pub mod group;
 mod intent;
 mod prefix;
 mod problem;

@@ -3,6 +3,7 @@
 use std::{fmt, str::FromStr};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{
     document::{Document, Place},
@@ -69,6 +70,20 @@ impl FromStr for PublicKey {
         masked[31] &= 0x7f;
         let hex: String = masked.iter().map(|byte| format!("{byte:02x}")).collect();
         if LOW_ORDER.contains(&hex.as_str()) { Err(NotAPublicKey::LowOrder) } else { Ok(PublicKey(key)) }
+    }
+}
+
+/// In base64, as everywhere in WireGuard.
+impl Serialize for PublicKey {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for PublicKey {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(|error| serde::de::Error::custom(format!("{text:?} is {error}")))
     }
 }
 

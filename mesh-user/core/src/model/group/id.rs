@@ -1,0 +1,103 @@
+//! Ids of groups, members, peers, access rules and nodes.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::{NotAllowed, text::text};
+
+/// `ng_` and a UUID of version 4.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(try_from = "String", into = "String")]
+#[schema(value_type = String, pattern = "^ng_[0-9a-f-]{36}$")]
+pub struct GroupId(String);
+
+/// A member's id as its platform gives it: `app_...`, `postgresql_...`, `external_<uuid>`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(try_from = "String", into = "String")]
+#[schema(value_type = String)]
+pub struct MemberId(String);
+
+/// A UUID, as a rule; older ones begin with `external_`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(try_from = "String", into = "String")]
+#[schema(value_type = String)]
+pub struct PeerId(String);
+
+/// Id of an access rule, unique in its group.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(try_from = "String", into = "String")]
+#[schema(value_type = String)]
+pub struct RuleId(String);
+
+/// Id of a node that runs peers: the `hv` of its peers.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(try_from = "String", into = "String")]
+#[schema(value_type = String)]
+pub struct NodeId(String);
+
+text!(GroupId);
+text!(MemberId);
+text!(PeerId);
+text!(RuleId);
+text!(NodeId);
+
+impl GroupId {
+    pub const PREFIX: &'static str = "ng_";
+
+    pub fn new(uuid: Uuid) -> GroupId {
+        GroupId(format!("{}{uuid}", GroupId::PREFIX))
+    }
+
+    fn parse(text: &str) -> Result<GroupId, NotAllowed> {
+        let refused = || NotAllowed::new("network group id", text, "ng_ and a UUID in lower case");
+        let uuid = text.strip_prefix(GroupId::PREFIX).ok_or_else(refused)?;
+        let parsed = Uuid::try_parse(uuid).map_err(|_| refused())?;
+        if parsed.to_string() == uuid { Ok(GroupId(text.to_owned())) } else { Err(refused()) }
+    }
+}
+
+impl MemberId {
+    pub fn external(uuid: Uuid) -> MemberId {
+        MemberId(format!("external_{uuid}"))
+    }
+
+    fn parse(text: &str) -> Result<MemberId, NotAllowed> {
+        token("member id", text).map(MemberId)
+    }
+}
+
+impl PeerId {
+    pub fn new(uuid: Uuid) -> PeerId {
+        PeerId(uuid.to_string())
+    }
+
+    fn parse(text: &str) -> Result<PeerId, NotAllowed> {
+        token("peer id", text).map(PeerId)
+    }
+}
+
+impl RuleId {
+    pub fn new(uuid: Uuid) -> RuleId {
+        RuleId(uuid.to_string())
+    }
+
+    fn parse(text: &str) -> Result<RuleId, NotAllowed> {
+        token("access rule id", text).map(RuleId)
+    }
+}
+
+impl NodeId {
+    fn parse(text: &str) -> Result<NodeId, NotAllowed> {
+        token("node id", text).map(NodeId)
+    }
+}
+
+/// Letters, digits, `_` and `-`: what can stand in a URL, in a store key and, but for `_`, in a name.
+fn token(noun: &'static str, text: &str) -> Result<String, NotAllowed> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+    if (1..=63).contains(&text.len()) && text.bytes().all(allowed) {
+        return Ok(text.to_owned());
+    }
+    Err(NotAllowed::new(noun, text, "1 to 63 of a-z, A-Z, 0-9, _ and -"))
+}

@@ -1,0 +1,47 @@
+//! A peer: one running instance of a member.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{Endpoint, Label, ManagedBy, MemberId, NodeId, PeerId};
+use crate::plan::PublicKey;
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Peer {
+    #[serde(rename = "type")]
+    pub kind: PeerKind,
+    pub id: PeerId,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<Label>,
+    #[schema(value_type = String)]
+    pub public_key: PublicKey,
+    pub endpoint: Endpoint,
+    pub hostname: String,
+    pub parent_member: MemberId,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent_event: Option<String>,
+    /// The node that runs it; absent for external peers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hv: Option<NodeId>,
+    #[serde(default)]
+    pub managed_by: ManagedBy,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+pub enum PeerKind {
+    /// Run by a meshd.
+    CleverPeer,
+    /// Any other WireGuard.
+    ExternalPeer,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum PeerRole {
+    /// Behind NAT, or not to be called: calls the servers.
+    #[default]
+    Client,
+    /// Has an address and port that others call.
+    Server,
+}
