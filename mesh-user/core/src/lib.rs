@@ -8,6 +8,7 @@
 
 pub mod allocate;
 pub mod api;
+pub mod dns;
 pub mod explain;
 pub mod model;
 pub mod plan;
