@@ -1,11 +1,16 @@
 //! `cargo xtask test [FILTER]`: all tests of the workspace, those that need root and a kernel included.
 
+mod checklist;
+
 use std::{
+    collections::BTreeSet,
     io::{BufRead, BufReader},
     process::{ExitCode, Stdio},
 };
 
 use anyhow::{Context, Result, bail};
+
+use checklist::Checklist;
 
 use crate::{
     place::Place,
@@ -15,7 +20,7 @@ use crate::{
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// Only tests whose path contains this
+    /// Only tests whose path contains this; `ng`: the tests of that checklist
     filter: Option<String>,
     /// Only the tests of this package
     #[arg(long, short)]
@@ -30,6 +35,10 @@ pub(crate) fn run(place: &Place, arguments: &Arguments) -> Result<ExitCode> {
         );
     }
     setup::ensure(place, Purpose::Test)?;
+    let checklist = match &arguments.filter {
+        Some(name) => Checklist::find(place, name)?,
+        None => None,
+    };
 
     // Tests start both programs; cargo builds a program for the tests of its own package only.
     process::run(place.cargo().args(["build", "--workspace", "--exclude", "mesh-ebpf", "--bins"]))?;
@@ -40,7 +49,11 @@ pub(crate) fn run(place: &Place, arguments: &Arguments) -> Result<ExitCode> {
         Some(package) => cargo.args(["--package", package]),
         None => cargo.args(["--workspace", "--exclude", "mesh-ebpf"]),
     };
-    cargo.args(&arguments.filter).stdin(Stdio::null()).stdout(Stdio::piped());
+    match &checklist {
+        Some(list) => cargo.args(["--", "--exact"]).args(list.tests()),
+        None => cargo.args(&arguments.filter),
+    };
+    cargo.stdin(Stdio::null()).stdout(Stdio::piped());
     let mut child = cargo.spawn().with_context(|| format!("cannot start {}", process::line(&cargo)))?;
     let output = child.stdout.take().context("cargo test has no output")?;
 
@@ -54,8 +67,13 @@ pub(crate) fn run(place: &Place, arguments: &Arguments) -> Result<ExitCode> {
     if !status.success() {
         eprintln!("cargo test ended with {status}");
     }
+    let open = checklist.map_or(0, |list| {
+        let (text, open) = list.report(&sum.names);
+        print!("{text}");
+        open
+    });
     println!("{} passed, {} failed", sum.passed, sum.failed);
-    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if status.success() && open == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// The results of all test programs together.
@@ -63,11 +81,17 @@ pub(crate) fn run(place: &Place, arguments: &Arguments) -> Result<ExitCode> {
 struct Sum {
     passed: u64,
     failed: u64,
+    /// Those that passed, as their programs call them.
+    names: BTreeSet<String>,
 }
 
 impl Sum {
-    /// Takes in a closing line of a test program, as `test result: ok. 3 passed; 0 failed; ...`; other lines say nothing.
+    /// Takes in the line of a test that passed, as `test NAME ... ok`, and a closing line of a test program, as
+    /// `test result: ok. 3 passed; 0 failed; ...`; other lines say nothing.
     fn add(&mut self, line: &str) {
+        if let Some(name) = line.strip_prefix("test ").and_then(|rest| rest.strip_suffix(" ... ok")) {
+            self.names.insert(name.to_owned());
+        }
         let Some((_, counts)) = line.strip_prefix("test result: ").and_then(|rest| rest.split_once(". ")) else {
             return;
         };
@@ -96,6 +120,7 @@ mod tests {
         ] {
             sum.add(line);
         }
-        assert_eq!(sum, Sum { passed: 6, failed: 1 });
+        let names = BTreeSet::from(["remap::keeps_checksums".to_owned()]);
+        assert_eq!(sum, Sum { passed: 6, failed: 1, names });
     }
 }
