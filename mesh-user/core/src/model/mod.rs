@@ -17,6 +17,7 @@ mod intent;
 mod prefix;
 mod problem;
 mod public_key;
+mod role;
 mod settings;
 mod tree;
 
@@ -31,6 +32,7 @@ pub use intent::{Intent, Manifest, Remote, ValidIntent};
 pub use prefix::parse_cidr;
 pub use problem::{ObjectName, Problem, Problems};
 pub use public_key::{NotAPublicKey, RemoteKey};
+pub use role::Role;
 pub use settings::{Directories, Settings};
 
 /// MTU of a tunnel device unless its gateway object says otherwise; bytes, equal on both sides.
