@@ -10,7 +10,8 @@ const RESERVED_HOST_BITS: u8 = 2;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cluster {
     pub id: ClusterId,
-    /// Shared: may overlap `service` and `reserved`.
+    /// Shared: may overlap `service` and `reserved`. Empty, as `external` and `internal` are then, on a node that has no
+    /// connections.
     pub pod: Vec<IpNet>,
     pub service: Vec<IpNet>,
     pub external: Wish,
@@ -37,10 +38,6 @@ impl Cluster {
                 let message = format!("pools {other} and {pool} overlap");
                 problems.push(problem("cidr.pools", message, "keep the larger one"));
             }
-        }
-        if self.pod.is_empty() {
-            let hint = "give the prefix that the workloads of this cluster have";
-            problems.push(problem("cidr.pod", "no pod CIDR".to_owned(), hint));
         }
         for net in &self.external.cidrs {
             if net.max_prefix_len() - net.prefix_len() < RESERVED_HOST_BITS {

@@ -72,6 +72,7 @@ impl Intent {
             let documents = Document::read_all(&manifest.file, &manifest.text, &mut objects.problems);
             documents.iter().for_each(|document| objects.take(document));
         }
+        objects.check_prefixes(&self.settings);
         objects.check_remote_ids(&self.settings.cluster.id);
         objects.check_keys(self.own_key);
         objects.check_ports();
@@ -126,6 +127,16 @@ impl Objects {
                 "keep one of them"
             };
             self.problems.0.push(document.place.problem("", message, hint));
+        }
+    }
+
+    /// A connection joins our prefixes to those of a remote.
+    fn check_prefixes(&mut self, settings: &Settings) {
+        let gateway = self.gateways.values().map(Gateway::place);
+        let first = self.configurations.values().map(|object| &object.place).chain(gateway).next();
+        if let Some(place) = first.filter(|_| settings.cluster.pod.is_empty()) {
+            let message = format!("a connection needs the prefixes of this cluster, and {} has none", settings.file);
+            self.problems.0.push(place.problem("", message, "add [cidr] with pod = [...] there"));
         }
     }
 

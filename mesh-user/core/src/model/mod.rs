@@ -33,7 +33,7 @@ pub use prefix::parse_cidr;
 pub use problem::{ObjectName, Problem, Problems};
 pub use public_key::{NotAPublicKey, RemoteKey};
 pub use role::Role;
-pub use settings::{Directories, Settings};
+pub use settings::{ApiListener, Directories, DnsSettings, GroupSettings, Instance, PrincipalName, Settings};
 
 /// MTU of a tunnel device unless its gateway object says otherwise; bytes, equal on both sides.
 pub const DEFAULT_MTU: u16 = 1_340;

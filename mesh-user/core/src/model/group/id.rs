@@ -88,6 +88,13 @@ impl RuleId {
 }
 
 impl NodeId {
+    /// After the host; what is not allowed becomes `-`, and what is too long is cut.
+    pub fn of_host(name: &str) -> NodeId {
+        let allowed = |letter: char| letter.is_ascii_alphanumeric() || letter == '_' || letter == '-';
+        let id: String = name.chars().take(63).map(|letter| if allowed(letter) { letter } else { '-' }).collect();
+        NodeId(if id.is_empty() { "localhost".to_owned() } else { id })
+    }
+
     fn parse(text: &str) -> Result<NodeId, NotAllowed> {
         token("node id", text).map(NodeId)
     }

@@ -142,3 +142,14 @@ fn mesh_wide_prefixes() {
     let half = good.split("  local:").next().unwrap();
     assert_says(&[half], "spec.local.presented: missing beside spec.remote.presented; give both or none");
 }
+
+#[test]
+fn a_connection_needs_prefixes_of_our_own() {
+    let validated = intent("cluster_id = \"cl01\"\n", &[CONFIGURATION]).validate();
+    let told = validated.unwrap_err().to_string();
+    assert!(
+        told.contains("a connection needs the prefixes of this cluster, and meshd.toml has none; add [cidr]"),
+        "{told}"
+    );
+    assert!(intent("cluster_id = \"cl01\"\n", &[]).validate().is_ok());
+}
