@@ -8,6 +8,8 @@
 mod change;
 mod command;
 mod key;
+mod rights;
+mod visible;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -16,6 +18,8 @@ use crate::model::group::{AccessRule, Block, GroupId, Member, MemberId, NetworkG
 pub use change::{Change, Condition};
 pub use command::{Author, Command, MemberSpec, PeerSpec, Refusal, RefusalCode};
 pub use key::{Key, NotAKey, Object};
+pub use rights::Rights;
+pub use visible::{Deletions, View};
 
 /// A state of the store: every commit has the next one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
