@@ -7,6 +7,7 @@ use mesh_common::maps::Role;
 use super::{
     Attachment, Connection, HookChoice, InterfaceRole, Peer, Plan, Remap, Route, RouteTarget, Sysctl, SysctlKey,
     TableEntry, Transport,
+    groups::lines::{group_diff, group_lines},
 };
 
 /// Shows one thing of a plan within a line.
@@ -21,14 +22,20 @@ impl fmt::Display for Plan {
 impl Plan {
     /// What `new` has and this plan has not (`+`), and the reverse (`-`), in the order of the plan. Empty: no difference.
     pub fn diff(&self, new: &Plan) -> String {
-        let (old, new) = (self.lines(), new.lines());
-        let (had, has): (BTreeSet<&String>, BTreeSet<&String>) = (old.iter().collect(), new.iter().collect());
+        let (old, come) = (self.own_lines(), new.own_lines());
+        let (had, has): (BTreeSet<&String>, BTreeSet<&String>) = (old.iter().collect(), come.iter().collect());
         let gone = old.iter().filter(|line| !has.contains(line)).map(|line| format!("- {line}\n"));
-        let come = new.iter().filter(|line| !had.contains(line)).map(|line| format!("+ {line}\n"));
-        gone.chain(come).collect()
+        let come = come.iter().filter(|line| !had.contains(line)).map(|line| format!("+ {line}\n"));
+        gone.chain(come).collect::<String>() + &group_diff(&self.groups, &new.groups)
     }
 
     fn lines(&self) -> Vec<String> {
+        let groups = self.groups.iter().flat_map(|(device, tunnel)| group_lines(device, tunnel));
+        self.own_lines().into_iter().chain(groups).collect()
+    }
+
+    /// All but the groups, which may have thousands of peers.
+    fn own_lines(&self) -> Vec<String> {
         let mut lines = Vec::new();
         for (id, connection) in &self.connections {
             lines.push(format!("connection {}: {}", id.0, Line(connection)));

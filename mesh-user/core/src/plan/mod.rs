@@ -5,6 +5,7 @@
 mod check;
 mod compile;
 pub(crate) mod display;
+mod groups;
 mod kernel;
 mod names;
 #[cfg(test)]
@@ -16,6 +17,7 @@ mod tunnels;
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
+    sync::Arc,
 };
 
 use ipnet::IpNet;
@@ -29,6 +31,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 use crate::tunnel::Lane;
 pub use check::{Violation, check};
 pub use compile::plan;
+pub use groups::{GROUP_DEVICE_PREFIX, GroupPeer, GroupPlan, GroupTunnel, Placement, group_device_name, plan_groups};
 pub use tunnels::device_name;
 
 /// Protocol number of every route, rule and neighbour that is ours (`/etc/iproute2/rt_protos`).
@@ -56,6 +59,8 @@ pub struct Plan {
     pub table: BTreeMap<IpNet, TableEntry>,
     pub remaps: BTreeMap<RemapId, Remap>,
     pub node: Node,
+    /// Of network groups; what did not change is shared with the plan before.
+    pub groups: BTreeMap<DeviceName, Arc<GroupTunnel>>,
 }
 
 /// Name of a network device, 1 to 15 bytes.

@@ -2,8 +2,11 @@
 
 use std::fmt;
 
-use super::Step;
-use crate::plan::display::{self, Line};
+use super::{GroupStep, Step};
+use crate::plan::{
+    DeviceName,
+    display::{self, Line},
+};
 
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -40,6 +43,20 @@ impl fmt::Display for Step {
             Step::AddConnection(id, connection) => write!(f, "add connection {}: {}", id.0, Line(connection)),
             Step::RemoveConnection(id) => write!(f, "remove connection {}", id.0),
             Step::AwaitShards => f.write_str("await shards"),
+            Step::Group(device, step) => group(device, step, f),
         }
+    }
+}
+
+fn group(device: &DeviceName, step: &GroupStep, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match step {
+        GroupStep::Create(tunnel) => write!(f, "create group tunnel {device}: {}", Line(&**tunnel)),
+        GroupStep::SetMtu(mtu) => write!(f, "set mtu of {device} to {mtu}"),
+        GroupStep::SetPort(port) => write!(f, "set port of {device} to {port}"),
+        GroupStep::Remove => write!(f, "remove group tunnel {device}"),
+        GroupStep::AddPeer(key, peer) => write!(f, "add peer {key} to {device}: {}", Line(&**peer)),
+        GroupStep::UpdatePeer(key, peer) => write!(f, "update peer {key} of {device}: {}", Line(&**peer)),
+        GroupStep::RemovePeer(key) => write!(f, "remove peer {key} from {device}"),
+        GroupStep::Route => write!(f, "route packets of {device}"),
     }
 }

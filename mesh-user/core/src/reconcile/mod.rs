@@ -1,6 +1,7 @@
 //! From what is to what shall be: the ordered steps between the two.
 
 mod display;
+mod groups;
 mod order;
 mod record;
 #[cfg(test)]
@@ -9,16 +10,18 @@ mod safety;
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
+    sync::Arc,
 };
 
 use ipnet::IpNet;
 use mesh_common::{ids::ConnectionId, ids::RemapId, maps::Node};
 
 use crate::plan::{
-    Attachment, Connection, DeviceAddress, DeviceName, Neighbour, Peer, PublicKey, Remap, Route, Sysctl, TableEntry,
-    Tunnel,
+    Attachment, Connection, DeviceAddress, DeviceName, GroupPeer, GroupTunnel, Neighbour, Peer, PublicKey, Remap,
+    Route, Sysctl, TableEntry, Tunnel,
 };
 
+pub use groups::group_steps;
 pub use order::steps;
 
 /// What was found that is ours, in the words of the plan. What cannot be read back is what was applied last.
@@ -34,6 +37,7 @@ pub struct Observed {
     pub remaps: BTreeMap<RemapId, Remap>,
     pub connections: BTreeMap<ConnectionId, Connection>,
     pub node: Node,
+    pub groups: BTreeMap<DeviceName, Arc<GroupTunnel>>,
 }
 
 /// One change of the world. Applying a step twice is harmless.
@@ -72,4 +76,23 @@ pub enum Step {
     RemoveConnection(ConnectionId),
     /// Every shard passed a turn: what it read before is out of use, so that an index can be given out again.
     AwaitShards,
+    /// Of one device of a network group; it depends on no step of anything else.
+    Group(DeviceName, GroupStep),
+}
+
+/// One change of a device of a network group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GroupStep {
+    /// Device and socket, with MTU and address; its peers come by steps of their own.
+    Create(Arc<GroupTunnel>),
+    SetMtu(u16),
+    SetPort(u16),
+    Remove,
+    /// Nothing is routed to the peer before the device's last step.
+    AddPeer(PublicKey, Arc<GroupPeer>),
+    /// The session lives on.
+    UpdatePeer(PublicKey, Arc<GroupPeer>),
+    RemovePeer(PublicKey),
+    /// What is routed to whom is as the steps before say: a number may get another meaning.
+    Route,
 }

@@ -21,7 +21,7 @@ use mesh_common::{
     maps::Role,
 };
 
-use super::{Observed, Step};
+use super::{Observed, Step, group_steps};
 use crate::plan::{Connection, DeviceName, Peer, Plan, PublicKey, Route, RouteTarget, TableEntry, Tunnel};
 
 /// The steps from what was found to what is planned; none where they agree.
@@ -31,6 +31,7 @@ pub fn steps(plan: &Plan, observed: &Observed) -> Vec<Step> {
     change.retract(&mut steps);
     change.extend(&mut steps);
     change.release(&mut steps);
+    steps.extend(group_steps(&plan.groups, &observed.groups));
     steps
 }
 

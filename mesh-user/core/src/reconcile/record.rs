@@ -1,9 +1,12 @@
 //! What a step does to the world, as far as it can be told without the kernel.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
-use super::{Observed, Step};
-use crate::plan::{DeviceName, Plan, RouteTarget, Tunnel};
+use super::{GroupStep, Observed, Step};
+use crate::plan::{DeviceName, GroupTunnel, Plan, RouteTarget, Tunnel};
 
 impl From<&Plan> for Observed {
     /// The world in which the plan is in force.
@@ -19,6 +22,7 @@ impl From<&Plan> for Observed {
             remaps: plan.remaps.clone(),
             connections: plan.connections.clone(),
             node: plan.node,
+            groups: plan.groups.clone(),
         }
     }
 }
@@ -66,6 +70,7 @@ impl Observed {
             Step::AddConnection(id, connection) => _ = self.connections.insert(id, connection),
             Step::RemoveConnection(id) => _ = self.connections.remove(&id),
             Step::AwaitShards => {}
+            Step::Group(device, step) => self.record_group(device, step),
         }
     }
 
@@ -73,6 +78,29 @@ impl Observed {
     fn remove_tunnel(&mut self, gone: &DeviceName) {
         self.tunnels.remove(gone);
         self.routes.retain(|route| !matches!(&route.target, RouteTarget::Device { device, .. } if device == gone));
+    }
+
+    fn record_group(&mut self, device: DeviceName, step: GroupStep) {
+        match step {
+            GroupStep::Create(tunnel) => {
+                let bare = GroupTunnel { peers: BTreeMap::new(), ..(*tunnel).clone() };
+                self.groups.insert(device, Arc::new(bare));
+            }
+            GroupStep::SetMtu(mtu) => self.change_group(&device, |tunnel| tunnel.mtu = mtu),
+            GroupStep::SetPort(port) => self.change_group(&device, |tunnel| tunnel.listen_port = port),
+            GroupStep::Remove => _ = self.groups.remove(&device),
+            GroupStep::AddPeer(key, peer) | GroupStep::UpdatePeer(key, peer) => {
+                self.change_group(&device, |tunnel| _ = tunnel.peers.insert(key, peer));
+            }
+            GroupStep::RemovePeer(key) => self.change_group(&device, |tunnel| _ = tunnel.peers.remove(&key)),
+            GroupStep::Route => {}
+        }
+    }
+
+    fn change_group(&mut self, device: &DeviceName, change: impl FnOnce(&mut GroupTunnel)) {
+        if let Some(tunnel) = self.groups.get_mut(device) {
+            change(Arc::make_mut(tunnel));
+        }
     }
 
     fn change(&mut self, device: &DeviceName, change: impl FnOnce(&mut Tunnel)) {

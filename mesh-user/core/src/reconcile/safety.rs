@@ -281,7 +281,7 @@ fn touches_packets(step: &Step) -> bool {
             false
         }
         Step::AddNeighbour(_) | Step::RemoveNeighbour(_) | Step::SetSysctl(..) | Step::RestoreSysctl(_) => false,
-        Step::AddConnection(..) | Step::RemoveConnection(_) => false,
+        Step::AddConnection(..) | Step::RemoveConnection(_) | Step::Group(..) => false,
     }
 }
 

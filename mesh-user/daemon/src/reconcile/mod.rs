@@ -18,7 +18,7 @@ use std::{
     sync::Arc,
 };
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use ipnet::IpNet;
 use mesh_common::ids::{ConnectionId, IfIndex, RemapId};
 use mesh_core::{
@@ -144,6 +144,7 @@ impl World {
             remaps: self.observe_remaps(),
             connections: self.connections.clone(),
             node: self.observe_node(),
+            groups: BTreeMap::new(),
         })
     }
 
@@ -223,6 +224,7 @@ impl World {
                 self.connections.remove(id);
             }
             Step::AwaitShards => self.await_shards()?,
+            Step::Group(device, _) => bail!("{device}: no plan of this daemon has tunnels of groups"),
         }
         Ok(())
     }
