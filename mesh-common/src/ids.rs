@@ -14,3 +14,8 @@ pub struct ConnectionId(pub u16);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(transparent)]
 pub struct IfIndex(pub u32);
+
+/// Members of a network group that its access rules treat alike, numbered in their group.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(transparent)]
+pub struct ClassId(pub u16);

@@ -5,8 +5,10 @@
 //!
 //! [`remap`] serves the daemon, which carries packets between its TUN and its tunnels. [`forward`] is the whole pipeline
 //! of a kernel hook around the same decision: [`guard`], remap, route, [`icmp_error`]. Steering of one service address to
-//! many replicas will stand between guard and remap, in a module `steer` of its own.
+//! many replicas will stand between guard and remap, in a module `steer` of its own. [`access`] judges what goes between
+//! members of a network group, in the daemon.
 
+pub mod access;
 pub mod address;
 mod doors;
 pub mod forward;
@@ -104,10 +106,14 @@ pub enum DropReason {
     SourceRouted,
     /// The routing table says that there is no way to the destination.
     NoRoute,
+    /// No rule of a network group whose default is to deny allows it.
+    NotAllowed,
+    /// A fragment without ports, between members whose rules are about ports.
+    FragmentWithoutPorts,
 }
 
 impl DropReason {
-    pub const ALL: [DropReason; 15] = [
+    pub const ALL: [DropReason; 17] = [
         DropReason::Truncated,
         DropReason::Malformed,
         DropReason::SpoofedSource,
@@ -123,6 +129,8 @@ impl DropReason {
         DropReason::Congested,
         DropReason::SourceRouted,
         DropReason::NoRoute,
+        DropReason::NotAllowed,
+        DropReason::FragmentWithoutPorts,
     ];
 
     /// The label in counters and status.
@@ -143,6 +151,8 @@ impl DropReason {
             DropReason::Congested => "congested",
             DropReason::SourceRouted => "source-routed",
             DropReason::NoRoute => "no-route",
+            DropReason::NotAllowed => "not-allowed",
+            DropReason::FragmentWithoutPorts => "fragment-without-ports",
         }
     }
 }

@@ -89,7 +89,7 @@ pub fn of_ipv6<F: Frame>(frame: &F, l3: usize, header: &ipv6::Header) -> Result<
         return Err(DropReason::Truncated);
     }
     let (protocol, l4) = match walk(frame, header.next_header(), l3 + ipv6::LEN, end).unpack()? {
-        Chain::LaterFragment => return Ok(Transport::LaterFragment),
+        Chain::LaterFragment { .. } => return Ok(Transport::LaterFragment),
         Chain::Transport { protocol, at } => (protocol, at),
     };
     let Some(checksum) = covering_v6(protocol, l4) else { return Ok(Transport::Opaque) };
@@ -124,21 +124,83 @@ pub fn quoted_ipv6<F: Frame>(frame: &F, l3: usize, end: usize, header: &ipv6::He
     checksum.and_then(|checksum| present(frame, checksum, end)).unwrap_or(L4Checksum::NONE)
 }
 
+/// Which transport a packet has and where it starts, for who has to read it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Payload {
+    /// All that there is of it lies between `at` and `end`.
+    Transport { protocol: u8, at: usize, end: usize },
+    /// Behind the transport header, which is in another fragment.
+    LaterFragment { protocol: u8 },
+}
+
+/// Of a whole packet; `of_quote`: of one of which the end may be cut off.
+#[inline(always)]
+pub fn payload_ipv4<F: Frame>(
+    frame: &F,
+    l3: usize,
+    header: &ipv4::Header,
+    of_quote: bool,
+) -> Result<Payload, DropReason> {
+    let mut end = l3 + packet_len_v4(frame, l3, header)?;
+    if end > frame.len() {
+        if !of_quote {
+            return Err(DropReason::Truncated);
+        }
+        end = frame.len();
+    }
+    let protocol = header.protocol();
+    if header.is_later_fragment() {
+        return Ok(Payload::LaterFragment { protocol });
+    }
+    Ok(Payload::Transport { protocol, at: l3 + header.header_len(), end })
+}
+
+/// As [`payload_ipv4`].
+#[inline(always)]
+pub fn payload_ipv6<F: Frame>(
+    frame: &F,
+    l3: usize,
+    header: &ipv6::Header,
+    of_quote: bool,
+) -> Result<Payload, DropReason> {
+    let mut end = l3 + ipv6::LEN + header.payload_len() as usize;
+    let is_jumbo = header.payload_len() == 0 && frame.len().saturating_sub(l3) > usize::from(u16::MAX);
+    if is_jumbo || end > frame.len() {
+        if !is_jumbo && !of_quote {
+            return Err(DropReason::Truncated);
+        }
+        end = frame.len();
+    }
+    match walk(frame, header.next_header(), l3 + ipv6::LEN, end).unpack()? {
+        Chain::LaterFragment { protocol } => Ok(Payload::LaterFragment { protocol }),
+        Chain::Transport { protocol, at } => Ok(Payload::Transport { protocol, at, end }),
+    }
+}
+
 /// Where a chain of extension headers ends.
 enum Chain {
-    Transport { protocol: u8, at: usize },
-    LaterFragment,
+    Transport {
+        protocol: u8,
+        at: usize,
+    },
+    /// The protocol is what the fragment header says: that of the first header of the whole packet behind it.
+    LaterFragment {
+        protocol: u8,
+    },
 }
 
 /// What [`walk`] found, in one number: its walk is a function of its own in a BPF program, which gives back no more.
 struct PackedChain(u64);
 
 impl PackedChain {
-    const LATER_FRAGMENT: PackedChain = PackedChain(1);
-
     #[inline(always)]
     const fn transport(protocol: u8, at: usize) -> PackedChain {
         PackedChain((protocol as u64) << 8 | (at as u64) << 16)
+    }
+
+    #[inline(always)]
+    const fn later_fragment(protocol: u8) -> PackedChain {
+        PackedChain(1 | (protocol as u64) << 8)
     }
 
     #[inline(always)]
@@ -157,7 +219,7 @@ impl PackedChain {
     fn unpack(self) -> Result<Chain, DropReason> {
         match self.0 & 3 {
             0 => Ok(Chain::Transport { protocol: (self.0 >> 8) as u8, at: (self.0 >> 16) as usize & 0x7fff }),
-            1 => Ok(Chain::LaterFragment),
+            1 => Ok(Chain::LaterFragment { protocol: (self.0 >> 8) as u8 }),
             _ if self.0 >> 8 == DropReason::SourceRouted as u64 => Err(DropReason::SourceRouted),
             _ if self.0 >> 8 == DropReason::Truncated as u64 => Err(DropReason::Truncated),
             _ => Err(DropReason::Malformed),
@@ -179,7 +241,7 @@ fn walk<F: Frame>(frame: &F, first: u8, start: usize, end: usize) -> PackedChain
         };
         let [next, units, _, segments_left, ..] = head;
         if is_fragment && extension::is_later(head) {
-            return PackedChain::LATER_FRAGMENT;
+            return PackedChain::later_fragment(next);
         }
         if is_routing && segments_left != 0 {
             return PackedChain::drop(DropReason::SourceRouted);

@@ -12,6 +12,7 @@ pub mod v4 {
     pub const ECHO: u8 = 8;
     pub const TIME_EXCEEDED: u8 = 11;
     pub const PARAMETER_PROBLEM: u8 = 12;
+    pub const TIMESTAMP_REPLY: u8 = 14;
 
     /// Codes of [`UNREACHABLE`].
     pub const HOST_UNREACHABLE: u8 = 1;

@@ -2,7 +2,11 @@
 
 pub const LEN: usize = 20;
 pub const DATA_OFFSET_AT: usize = 12;
+pub const FLAGS_AT: usize = 13;
 pub const CHECKSUM_AT: usize = 16;
+
+pub const SYN: u8 = 0x02;
+pub const ACK: u8 = 0x10;
 
 /// Bytes of the header with its options, by the byte at [`DATA_OFFSET_AT`].
 #[inline(always)]

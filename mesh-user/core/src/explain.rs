@@ -22,6 +22,7 @@ use crate::{
         slots::Slots,
     },
 };
+pub use packet::Sample;
 
 /// The path of a packet from `source` to `destination`, as both stand in it where it meets us first.
 pub fn explain(plan: &Plan, tables: &Slots, source: IpAddr, destination: IpAddr) -> Explanation {

@@ -148,6 +148,8 @@ fn covers(seen: &BTreeMap<(Kind, Outcome), u64>, reasons: &BTreeMap<DropReason, 
             DropReason::NoSession | DropReason::Unauthenticated | DropReason::Congested => true,
             // Not a packet at all: passes a kernel hook.
             DropReason::UnknownVersion => true,
+            // Between members of a network group, in the daemon.
+            DropReason::NotAllowed | DropReason::FragmentWithoutPorts => true,
             _ => false,
         };
         assert_eq!(reasons.contains_key(&reason), !others, "{reason:?}: {reasons:?}");

@@ -2,6 +2,7 @@
 //!
 //! The same types describe what was found ([`crate::reconcile::Observed`]), so that a diff of the two is the work to do.
 
+pub mod access;
 mod check;
 mod compile;
 pub(crate) mod display;
@@ -29,6 +30,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::tunnel::Lane;
+pub use access::Policy;
 pub use check::{Violation, check};
 pub use compile::plan;
 pub use groups::{GROUP_DEVICE_PREFIX, GroupPeer, GroupPlan, GroupTunnel, Placement, group_device_name, plan_groups};
