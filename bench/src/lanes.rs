@@ -153,7 +153,7 @@ impl End {
             secret: Some(secret(number)),
             spread: Spread::Lanes,
             queues,
-            routing: Routing::AllowedIps(Arc::new(allowed)),
+            routing: Routing::AllowedIps(Arc::new(allowed), None),
         })?;
         let calls = number == 1;
         let to: SocketAddr = "192.0.2.2:51900".parse()?;

@@ -306,7 +306,8 @@ fn any_bytes_are_judged() {
         let mut bytes = vec![0; random.below(120)];
         random.fill(&mut bytes);
         if let Some(first) = bytes.first_mut() {
-            *first = if random.one_in(2) { 0x45 } else { 0x60 } | (*first & 0x0f) * u8::from(random.one_in(4));
+            let low = (*first & 0x0f) * u8::from(random.one_in(4));
+            *first = low | if random.one_in(2) { 0x45 } else { 0x60 };
         }
         let empty = judged(&List(vec![]), A, bytes.clone());
         assert!(empty.is_err(), "{bytes:?}");

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use mesh_core::{
-    plan::{DeviceName, Peer, PublicKey, slots::Slots},
+    plan::{DeviceName, Peer, Policy, PublicKey, slots::Slots},
     tunnel::{AllowedIps, Lane, StaticSecret},
 };
 
@@ -25,8 +25,9 @@ pub enum Command {
     SetMtu(DeviceName, u16),
     /// Ends all sessions of the device.
     SetSecret(DeviceName, Option<StaticSecret>),
-    /// Only for a device with [`Routing::AllowedIps`].
-    SetAllowedIps(DeviceName, Arc<AllowedIps>),
+    /// Only for a device with [`Routing::AllowedIps`]. No packet meets the allowed IPs of one command and the policy of
+    /// another.
+    SetAllowedIps(DeviceName, Arc<AllowedIps>, Option<Arc<Policy>>),
     /// The mark (`SO_MARK`) of what leaves, now and by later sockets. 0: none.
     SetMark(DeviceName, u32),
     /// Another listen port, or new sockets after an interface came back; as many as the device has queues. Sessions live
@@ -69,8 +70,9 @@ pub struct Queue {
 pub enum Routing {
     /// By the tables of the plan, which also say what is rewritten.
     Plan,
-    /// By WireGuard's allowed IPs; nothing is rewritten.
-    AllowedIps(Arc<AllowedIps>),
+    /// By WireGuard's allowed IPs; nothing is rewritten. The policy says what may pass in either direction; `None`:
+    /// everything.
+    AllowedIps(Arc<AllowedIps>, Option<Arc<Policy>>),
 }
 
 /// What happened to a shard that the control thread has to act on.
@@ -93,7 +95,9 @@ impl std::fmt::Debug for Command {
             }
             Command::SetMtu(device, mtu) => write!(f, "SetMtu({device}, {mtu})"),
             Command::SetSecret(device, _) => write!(f, "SetSecret({device})"),
-            Command::SetAllowedIps(device, _) => write!(f, "SetAllowedIps({device})"),
+            Command::SetAllowedIps(device, _, policy) => {
+                write!(f, "SetAllowedIps({device}{})", if policy.is_some() { ", with a policy" } else { "" })
+            }
             Command::SetMark(device, mark) => write!(f, "SetMark({device}, {mark})"),
             Command::SetSockets(device, sockets) => {
                 let ports: Vec<_> = sockets.iter().map(UdpSockets::port).collect();

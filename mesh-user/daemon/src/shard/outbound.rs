@@ -69,9 +69,14 @@ impl Tunnel {
                 Verdict::Drop(reason) => return Err(reason),
                 Verdict::Pass => return Err(DropReason::NotOurDestination),
             },
-            Routing::AllowedIps(allowed) => {
-                let to = flow::destination(&packet[HEADROOM..HEADROOM + len]).ok_or(DropReason::Truncated)?;
-                allowed.lookup(to).ok_or(DropReason::NotOurDestination)?
+            Routing::AllowedIps(allowed, policy) => {
+                let packet = &mut packet[HEADROOM..HEADROOM + len];
+                let to = flow::destination(packet).ok_or(DropReason::Truncated)?;
+                let connection = allowed.lookup(to).ok_or(DropReason::NotOurDestination)?;
+                if let Some(policy) = policy {
+                    policy.judge(packet)?;
+                }
+                connection
             }
         };
         let peer = self.device.peer_of(connection).ok_or(DropReason::NoSession)?;

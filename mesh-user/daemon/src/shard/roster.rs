@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use ipnet::IpNet;
 use mesh_common::ids::ConnectionId;
 use mesh_core::{
-    plan::{DeviceName, Peer, PublicKey, slots::Slots},
+    plan::{DeviceName, Peer, Policy, PublicKey, slots::Slots},
     tunnel::{AllowedIps, Lane, MAX_LANES, StaticSecret, lane},
 };
 
@@ -51,7 +51,7 @@ pub(super) struct NewLane {
 pub(super) enum Change {
     Mtu(u16),
     Secret(Option<StaticSecret>),
-    AllowedIps(Arc<AllowedIps>),
+    AllowedIps(Arc<AllowedIps>, Option<Arc<Policy>>),
     Mark(u32),
     Sockets(UdpSockets),
     AddPeer(PublicKey, Peer, Arc<PeerCounters>),
@@ -116,10 +116,10 @@ impl Roster {
             }
             Command::SetMtu(device, mtu) => self.on_lanes(&device, || Change::Mtu(mtu)),
             Command::SetSecret(device, secret) => self.on_lanes(&device, || Change::Secret(secret.clone())),
-            Command::SetAllowedIps(device, allowed) => {
+            Command::SetAllowedIps(device, allowed, policy) => {
                 let seats = self.devices.get_mut(&device).with_context(|| unknown(&device))?;
                 seats.steer_peers(&allowed)?;
-                self.on_lanes(&device, || Change::AllowedIps(Arc::clone(&allowed)))
+                self.on_lanes(&device, || Change::AllowedIps(Arc::clone(&allowed), policy.clone()))
             }
             Command::SetMark(device, mark) => self.on_lanes(&device, || Change::Mark(mark)),
             Command::SetSockets(device, sockets) => self.set_sockets(&device, sockets),

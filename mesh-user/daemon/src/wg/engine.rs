@@ -41,7 +41,7 @@ impl Engine {
             secret: None,
             spread: Spread::Peers,
             queues: tuns.into_iter().zip(sockets).map(queue).collect(),
-            routing: Routing::AllowedIps(Arc::new(AllowedIps::default())),
+            routing: Routing::AllowedIps(Arc::new(AllowedIps::default()), None),
         })?;
         Ok(Engine {
             device,
@@ -158,7 +158,7 @@ impl Engine {
             Step::UpdatePeer(key, session) => Command::UpdatePeer(device, key, peer(session)),
             Step::MovePeer(key, endpoint) => Command::MovePeer(device, key, endpoint),
             Step::RemovePeer(key) => Command::RemovePeer(device, key),
-            Step::SetAllowedIps(allowed) => Command::SetAllowedIps(device, Arc::new(allowed)),
+            Step::SetAllowedIps(allowed) => Command::SetAllowedIps(device, Arc::new(allowed), None),
         }
     }
 }
