@@ -14,6 +14,11 @@ pub struct Label(String);
 text!(Label);
 
 impl Label {
+    /// As it stands in DNS names: each comma, space, dot and underscore is a hyphen.
+    pub fn sanitized(&self) -> String {
+        self.0.replace([',', ' ', '.', '_'], "-")
+    }
+
     fn parse(text: &str) -> Result<Label, NotAllowed> {
         let text = text.trim();
         if (1..=128).contains(&text.chars().count()) && !text.chars().any(char::is_control) {
