@@ -19,7 +19,7 @@ use meshd::{
         tun::{GSO_MAX_SIZE, Tun},
         udp::UdpSockets,
     },
-    shard::{Command, Queue, Routing, Shards, Spread},
+    shard::{Admission, Command, Queue, Routing, Shards, Spread},
 };
 
 use crate::{
@@ -153,7 +153,7 @@ impl End {
             secret: Some(secret(number)),
             spread: Spread::Lanes,
             queues,
-            routing: Routing::AllowedIps(Arc::new(allowed), None),
+            routing: Routing::AllowedIps(Arc::new(allowed), Admission::default()),
         })?;
         let calls = number == 1;
         let to: SocketAddr = "192.0.2.2:51900".parse()?;

@@ -1,6 +1,9 @@
 //! What the control thread asks of the shards, and what a shard tells it.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use mesh_core::{
     plan::{DeviceName, Peer, Policy, PublicKey, slots::Slots},
@@ -25,9 +28,9 @@ pub enum Command {
     SetMtu(DeviceName, u16),
     /// Ends all sessions of the device.
     SetSecret(DeviceName, Option<StaticSecret>),
-    /// Only for a device with [`Routing::AllowedIps`]. No packet meets the allowed IPs of one command and the policy of
-    /// another.
-    SetAllowedIps(DeviceName, Arc<AllowedIps>, Option<Arc<Policy>>),
+    /// Only for a device with [`Routing::AllowedIps`]. No packet meets the allowed IPs of one command and the admission
+    /// of another.
+    SetAllowedIps(DeviceName, Arc<AllowedIps>, Admission),
     /// The mark (`SO_MARK`) of what leaves, now and by later sockets. 0: none.
     SetMark(DeviceName, u32),
     /// Another listen port, or new sockets after an interface came back; as many as the device has queues. Sessions live
@@ -70,9 +73,18 @@ pub struct Queue {
 pub enum Routing {
     /// By the tables of the plan, which also say what is rewritten.
     Plan,
-    /// By WireGuard's allowed IPs; nothing is rewritten. The policy says what may pass in either direction; `None`:
-    /// everything.
-    AllowedIps(Arc<AllowedIps>, Option<Arc<Policy>>),
+    /// By WireGuard's allowed IPs; nothing is rewritten.
+    AllowedIps(Arc<AllowedIps>, Admission),
+}
+
+/// What a device with allowed IPs lets pass; by default everything.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Admission {
+    /// The only destination of what comes in. Without it the kernel would deliver to any address of the node: also to one
+    /// that the node has in another group.
+    pub own: Option<IpAddr>,
+    /// Judges both directions.
+    pub policy: Option<Arc<Policy>>,
 }
 
 /// What happened to a shard that the control thread has to act on.
@@ -95,8 +107,8 @@ impl std::fmt::Debug for Command {
             }
             Command::SetMtu(device, mtu) => write!(f, "SetMtu({device}, {mtu})"),
             Command::SetSecret(device, _) => write!(f, "SetSecret({device})"),
-            Command::SetAllowedIps(device, _, policy) => {
-                write!(f, "SetAllowedIps({device}{})", if policy.is_some() { ", with a policy" } else { "" })
+            Command::SetAllowedIps(device, _, admission) => {
+                write!(f, "SetAllowedIps({device}{})", if admission.policy.is_some() { ", with a policy" } else { "" })
             }
             Command::SetMark(device, mark) => write!(f, "SetMark({device}, {mark})"),
             Command::SetSockets(device, sockets) => {

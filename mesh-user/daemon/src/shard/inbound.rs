@@ -193,14 +193,17 @@ impl Tunnel {
         let Bench { wire, run, tables, .. } = bench;
         let joins_udp = self.tun.as_ref().is_some_and(|tun| tun.carries_udp_segments());
         run.begin(wire, at.clone(), joins_udp);
-        if let Routing::AllowedIps(allowed, policy) = &self.routing {
+        if let Routing::AllowedIps(allowed, admission) = &self.routing {
             let packet = &mut wire[at];
             let from = flow::source(packet).ok_or(DropReason::Truncated)?;
             if allowed.lookup(from) != Some(connection) {
                 return Err(DropReason::SpoofedSource);
             }
+            if admission.own.is_some_and(|own| flow::destination(packet) != Some(own)) {
+                return Err(DropReason::NotOurDestination);
+            }
             // Nothing is rewritten, and so there is no remap that could count it.
-            return policy.as_ref().map_or(Ok(None), |policy| policy.judge(packet).map(|()| None));
+            return admission.policy.as_ref().map_or(Ok(None), |policy| policy.judge(packet).map(|()| None));
         }
         let mut frame = SliceFrame::with_headroom(&mut wire[..at.end], at.start);
         match remap(&mut frame, 0, Ingress::Tunnel(connection), &**tables) {

@@ -28,7 +28,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-pub use command::{Command, Event, Queue, Routing, Spread};
+pub use command::{Admission, Command, Event, Queue, Routing, Spread};
 use mesh_core::tunnel::MAX_LANES;
 use roster::{Assignment, Roster, Task};
 use rustix::event::{EventfdFlags, eventfd};

@@ -69,11 +69,11 @@ impl Tunnel {
                 Verdict::Drop(reason) => return Err(reason),
                 Verdict::Pass => return Err(DropReason::NotOurDestination),
             },
-            Routing::AllowedIps(allowed, policy) => {
+            Routing::AllowedIps(allowed, admission) => {
                 let packet = &mut packet[HEADROOM..HEADROOM + len];
                 let to = flow::destination(packet).ok_or(DropReason::Truncated)?;
                 let connection = allowed.lookup(to).ok_or(DropReason::NotOurDestination)?;
-                if let Some(policy) = policy {
+                if let Some(policy) = &admission.policy {
                     policy.judge(packet)?;
                 }
                 connection

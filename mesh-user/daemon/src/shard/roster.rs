@@ -6,12 +6,12 @@ use anyhow::{Context as _, Result, ensure};
 use ipnet::IpNet;
 use mesh_common::ids::ConnectionId;
 use mesh_core::{
-    plan::{DeviceName, Peer, Policy, PublicKey, slots::Slots},
+    plan::{DeviceName, Peer, PublicKey, slots::Slots},
     tunnel::{AllowedIps, Lane, MAX_LANES, StaticSecret, lane},
 };
 
 use super::{
-    Command, Queue, Routing, Spread,
+    Admission, Command, Queue, Routing, Spread,
     board::Board,
     handover::{Door, Inbox},
     statistics::{LaneStatistics, PeerCounters, PeerStatistics},
@@ -51,7 +51,7 @@ pub(super) struct NewLane {
 pub(super) enum Change {
     Mtu(u16),
     Secret(Option<StaticSecret>),
-    AllowedIps(Arc<AllowedIps>, Option<Arc<Policy>>),
+    AllowedIps(Arc<AllowedIps>, Admission),
     Mark(u32),
     Sockets(UdpSockets),
     AddPeer(PublicKey, Peer, Arc<PeerCounters>),
@@ -116,10 +116,10 @@ impl Roster {
             }
             Command::SetMtu(device, mtu) => self.on_lanes(&device, || Change::Mtu(mtu)),
             Command::SetSecret(device, secret) => self.on_lanes(&device, || Change::Secret(secret.clone())),
-            Command::SetAllowedIps(device, allowed, policy) => {
+            Command::SetAllowedIps(device, allowed, admission) => {
                 let seats = self.devices.get_mut(&device).with_context(|| unknown(&device))?;
                 seats.steer_peers(&allowed)?;
-                self.on_lanes(&device, || Change::AllowedIps(Arc::clone(&allowed), policy.clone()))
+                self.on_lanes(&device, || Change::AllowedIps(Arc::clone(&allowed), admission.clone()))
             }
             Command::SetMark(device, mark) => self.on_lanes(&device, || Change::Mark(mark)),
             Command::SetSockets(device, sockets) => self.set_sockets(&device, sockets),

@@ -148,7 +148,7 @@ impl Tunnel {
         match change {
             Change::Mtu(mtu) => self.mtu = usize::from(mtu),
             Change::Secret(secret) => self.set_secret(now, secret),
-            Change::AllowedIps(allowed, policy) => self.routing = Routing::AllowedIps(allowed, policy),
+            Change::AllowedIps(allowed, admission) => self.routing = Routing::AllowedIps(allowed, admission),
             Change::Mark(mark) => self.set_mark(mark)?,
             Change::Sockets(sockets) => self.set_sockets(sockets)?,
             Change::AddPeer(key, peer, counters) => self.add_peer(now, key, &peer, counters)?,

@@ -12,7 +12,7 @@ use mesh_core::{
 use super::{clock::Clock, conversation::Reply};
 use crate::{
     kernel::{tun::Tun, udp::UdpSockets},
-    shard::{Command, PeerStatistics, Queue, Routing, Shards, Spread},
+    shard::{Admission, Command, PeerStatistics, Queue, Routing, Shards, Spread},
 };
 
 #[derive(Debug)]
@@ -41,7 +41,7 @@ impl Engine {
             secret: None,
             spread: Spread::Peers,
             queues: tuns.into_iter().zip(sockets).map(queue).collect(),
-            routing: Routing::AllowedIps(Arc::new(AllowedIps::default()), None),
+            routing: Routing::AllowedIps(Arc::new(AllowedIps::default()), Admission::default()),
         })?;
         Ok(Engine {
             device,
@@ -158,7 +158,7 @@ impl Engine {
             Step::UpdatePeer(key, session) => Command::UpdatePeer(device, key, peer(session)),
             Step::MovePeer(key, endpoint) => Command::MovePeer(device, key, endpoint),
             Step::RemovePeer(key) => Command::RemovePeer(device, key),
-            Step::SetAllowedIps(allowed) => Command::SetAllowedIps(device, Arc::new(allowed), None),
+            Step::SetAllowedIps(allowed) => Command::SetAllowedIps(device, Arc::new(allowed), Admission::default()),
         }
     }
 }

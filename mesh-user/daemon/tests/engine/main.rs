@@ -1,6 +1,7 @@
 //! Shards with real TUN devices in namespaces carry real traffic, among themselves and with wireguard-go.
 #![expect(clippy::unwrap_used, reason = "what a test cannot do ends it")]
 
+mod access;
 mod datagrams;
 mod faults;
 mod interop;

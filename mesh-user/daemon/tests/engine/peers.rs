@@ -24,7 +24,7 @@ use meshd::{
         tun::Tun,
         udp::{Transmit, UdpSockets},
     },
-    shard::{Command, Event, Queue, Routing, Shards, Spread},
+    shard::{Admission, Command, Event, Queue, Routing, Shards, Spread},
 };
 
 use super::{
@@ -65,14 +65,14 @@ fn hub(namespace: &Namespace) -> Result<(Shards, std::sync::mpsc::Receiver<Event
         secret: Some(B.secret()),
         spread: Spread::Peers,
         queues: tuns.into_iter().zip(sockets).map(|(tun, sockets)| Queue { tun, sockets }).collect(),
-        routing: Routing::AllowedIps(Arc::default(), None),
+        routing: Routing::AllowedIps(Arc::default(), Admission::default()),
     })?;
     for number in 0..PEERS {
         shards.apply(Command::AddPeer(B.device(), secret(number).public_key(), peer(number, Vec::new())))?;
     }
     let allowed =
         (0..PEERS).map(|number| (format!("10.{number}.0.0/16").parse().unwrap(), ConnectionId(number as u16)));
-    shards.apply(Command::SetAllowedIps(B.device(), Arc::new(AllowedIps::new(allowed)), None))?;
+    shards.apply(Command::SetAllowedIps(B.device(), Arc::new(AllowedIps::new(allowed)), Admission::default()))?;
     let device = B.device().0;
     namespace.ip(&["link", "set", &device, "mtu", &MTU.to_string(), "up"])?;
     namespace.ip(&["address", "replace", &format!("{}/32", HOST[0]), "dev", "lo"])?;
