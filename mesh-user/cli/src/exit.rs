@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use mesh_core::api::{Error, ErrorReply};
 
-use crate::Output;
+use crate::output::{Form, yaml};
 
 /// Scripts rely on these numbers. 2 is also what the argument parser ends with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    pub(crate) fn new(exit: Exit, message: String, hint: String) -> Self {
+    pub(crate) fn new(exit: Exit, message: impl Into<String>, hint: impl Into<String>) -> Self {
         let code = match exit {
             Exit::Unexpected => "internal",
             Exit::Usage => "invalid",
@@ -44,15 +44,17 @@ impl Failure {
             Exit::Permission => "permission",
             Exit::Unhealthy => "unhealthy",
         };
-        Failure { exit, error: Error { code: code.to_owned(), message, hint } }
+        Failure { exit, error: Error { code: code.to_owned(), message: message.into(), hint: hint.into() } }
     }
 
     /// What the daemon refused.
     pub(crate) fn refused(error: Error) -> Self {
         let exit = match error.code.as_str() {
-            "invalid" => Exit::Usage,
-            "not_found" => Exit::NotFound,
-            "conflict" => Exit::Conflict,
+            "invalid" | "wrong_scope" => Exit::Usage,
+            "not_found" | "not_member" => Exit::NotFound,
+            "conflict" | "already_linked" | "ambiguous" | "managed_by_file" | "exhausted" => Exit::Conflict,
+            "unreachable" => Exit::Unreachable,
+            "timeout" => Exit::Timeout,
             "permission" => Exit::Permission,
             "unhealthy" => Exit::Unhealthy,
             _ => Exit::Unexpected,
@@ -60,18 +62,61 @@ impl Failure {
         Failure { exit, error }
     }
 
-    pub(crate) fn unexpected(message: String) -> Self {
-        Failure::new(Exit::Unexpected, message, "is meshctl of the same version as meshd?".to_owned())
+    pub(crate) fn unexpected(message: impl Into<String>) -> Self {
+        Failure::new(Exit::Unexpected, message, "is meshctl of the same version as meshd?")
     }
 
-    pub(crate) fn render(&self, output: Output) -> String {
-        match output {
-            Output::Json => {
-                let reply = ErrorReply { error: self.error.clone() };
-                serde_json::to_string(&reply).expect("strings are JSON") + "\n"
+    pub(crate) fn usage(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Failure::new(Exit::Usage, message, hint)
+    }
+
+    /// Adds a sentence to the hint.
+    #[must_use]
+    pub(crate) fn and_hint(mut self, more: &str) -> Self {
+        let hint = &mut self.error.hint;
+        if !hint.is_empty() {
+            hint.push_str("; ");
+        }
+        hint.push_str(more);
+        self
+    }
+
+    /// Text is for standard error; the others for standard output, where the answer would have been.
+    pub(crate) fn render(&self, form: Form) -> String {
+        let reply = ErrorReply { error: self.error.clone() };
+        match form {
+            Form::Json => serde_json::to_string(&reply).expect("strings are JSON") + "\n",
+            Form::Yaml => yaml(&reply).unwrap_or_else(|failure| failure.render(Form::Text)),
+            Form::Text if self.error.hint.is_empty() => format!("error: {}\n", self.error.message),
+            Form::Text => format!("error: {}\n hint: {}\n", self.error.message, self.error.hint),
+        }
+    }
+}
+
+impl From<mesh_client::Error> for Failure {
+    fn from(error: mesh_client::Error) -> Self {
+        use mesh_client::Error as Client;
+        let message = error.to_string();
+        match error {
+            Client::Refused { error, .. } => Failure::refused(error),
+            Client::Unusable { .. } => Failure::usage(message, "`meshctl context set` changes a context"),
+            Client::Unreachable { .. } => {
+                let hint = "start meshd, or name another with --socket, MESHD_SOCKET or --context";
+                Failure::new(Exit::Unreachable, message, hint)
             }
-            Output::Table if self.error.hint.is_empty() => format!("error: {}\n", self.error.message),
-            Output::Table => format!("error: {}\n hint: {}\n", self.error.message, self.error.hint),
+            Client::Broken { .. } => Failure::new(Exit::Unreachable, message, "did meshd stop just now?"),
+            Client::Permission { .. } => {
+                let hint = "run as root, or as a member of the group of the socket";
+                Failure::new(Exit::Permission, message, hint)
+            }
+            Client::TlsRefused { .. } => {
+                let hint = "does the context's `ca` sign the daemon's certificate, and the daemon's `ca` the context's `cert`?";
+                Failure::new(Exit::Permission, message, hint)
+            }
+            Client::Timeout { .. } => {
+                Failure::new(Exit::Timeout, message, "its log may tell; `--timeout` waits longer")
+            }
+            Client::NotUnderstood { .. } => Failure::unexpected(message),
         }
     }
 }
@@ -88,13 +133,19 @@ mod tests {
         };
         let codes = ["internal", "invalid", "not_found", "conflict", "permission", "unhealthy", "new-one"];
         assert_eq!(codes.map(exit), [1, 2, 3, 4, 7, 8, 1]);
+        let codes = ["wrong_scope", "not_member", "already_linked", "ambiguous", "managed_by_file", "exhausted"];
+        assert_eq!(codes.map(exit), [2, 3, 4, 4, 4, 4]);
+        assert_eq!(["unreachable", "timeout"].map(exit), [5, 6]);
     }
 
     #[test]
-    fn failures_are_text_or_json() {
-        let failure = Failure::new(Exit::Timeout, "no answer".to_owned(), "wait".to_owned());
-        assert_eq!(failure.render(Output::Table), "error: no answer\n hint: wait\n");
+    fn failures_are_text_json_or_yaml() {
+        let failure = Failure::new(Exit::Timeout, "no answer", "wait");
+        assert_eq!(failure.render(Form::Text), "error: no answer\n hint: wait\n");
         let json = "{\"error\":{\"code\":\"timeout\",\"message\":\"no answer\",\"hint\":\"wait\"}}\n";
-        assert_eq!(failure.render(Output::Json), json);
+        assert_eq!(failure.render(Form::Json), json);
+        let yaml = "error:\n  code: timeout\n  hint: wait\n  message: no answer\n";
+        assert_eq!(failure.render(Form::Yaml), yaml);
+        assert_eq!(failure.and_hint("or ask").error.hint, "wait; or ask");
     }
 }

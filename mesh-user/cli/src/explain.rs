@@ -6,10 +6,9 @@ use clap::Args;
 use mesh_core::api::Explanation;
 
 use crate::{
-    Output,
-    client::Client,
+    daemon::Daemon,
     exit::Failure,
-    status::json,
+    output::{Output, OutputArguments},
     table::{cell, render},
 };
 
@@ -21,15 +20,18 @@ pub(crate) struct Arguments {
     /// Address that it is sent to
     #[arg(value_name = "DST")]
     destination: IpAddr,
+    #[command(flatten)]
+    pub(crate) output: OutputArguments,
 }
 
-pub(crate) fn run(client: &Client, arguments: &Arguments, output: Output) -> Result<String, Failure> {
-    let Arguments { source, destination } = arguments;
-    let explanation = client.get(&format!("/v1/explain?source={source}&destination={destination}"))?;
-    match output {
-        Output::Json => json(&explanation),
-        Output::Table => Ok(table(&explanation)),
-    }
+pub(crate) fn run(daemon: &Daemon, arguments: &Arguments) -> Result<String, Failure> {
+    let Arguments { source, destination, output } = arguments;
+    let url = format!("/v1/explain?source={source}&destination={destination}");
+    let explanation: Explanation = daemon.get(url.as_str())?;
+    output.output.form().print(&explanation, |explanation| match output.output {
+        Output::Name => format!("{}\n", explanation.verdict),
+        Output::Table | Output::Wide | Output::Json | Output::Yaml => table(explanation),
+    })
 }
 
 fn table(explanation: &Explanation) -> String {

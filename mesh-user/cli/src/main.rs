@@ -1,38 +1,39 @@
-//! `meshctl`: the command line of mesh. One file per noun; every answer comes from a daemon's socket.
+//! `meshctl`: the command line of mesh. One file per noun; every answer comes from a daemon's API.
 
-mod client;
+mod apply;
+mod completion;
+mod confirm;
+mod context;
+mod daemon;
 mod exit;
 mod explain;
+mod features;
+mod man;
+mod ng;
+mod objects;
+mod output;
 mod status;
 mod table;
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{ffi::OsString, process::ExitCode};
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand, error::ErrorKind};
 
-use client::Client;
-use exit::Failure;
+use daemon::Endpoint;
+use exit::{Exit, Failure};
+use output::Form;
 
-const SOCKET_VARIABLE: &str = "MESHD_SOCKET";
-const DEFAULT_SOCKET: &str = "/run/mesh/meshd.sock";
-
-/// Asks the meshd of a node.
+/// Drives the meshd of a node, or of a hub.
 #[derive(Debug, Parser)]
 #[command(
     version,
+    max_term_width = 100,
     after_help = "Exit codes: 0 ok, 1 unexpected, 2 usage, 3 not found, 4 conflict, 5 daemon unreachable, \
     6 timeout, 7 permission, 8 unhealthy."
 )]
 struct Cli {
-    /// The daemon's socket [default: $MESHD_SOCKET, else /run/mesh/meshd.sock]
-    #[arg(long, global = true, value_name = "PATH")]
-    socket: Option<PathBuf>,
-    /// Form of the output
-    #[arg(short, long, global = true, value_enum, default_value_t = Output::Table)]
-    output: Output,
-    /// Seconds to wait for the daemon's answer
-    #[arg(long, global = true, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
-    timeout: u64,
+    #[command(flatten)]
+    endpoint: Endpoint,
     #[command(subcommand)]
     command: Command,
 }
@@ -43,32 +44,102 @@ enum Command {
     Status(status::Arguments),
     /// What would happen to a packet, stage by stage
     Explain(explain::Arguments),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Output {
-    Table,
-    Json,
+    /// Network groups: private, named, encrypted groups across nodes
+    Ng(Box<ng::Arguments>),
+    /// Makes what manifests say
+    Apply(apply::Arguments),
+    /// Objects as manifests or tables
+    Get(objects::GetArguments),
+    /// Deletes an object
+    Delete(objects::DeleteArguments),
+    /// Daemons that one knows by name
+    Context(context::Arguments),
+    /// What can be switched on
+    Features(features::Arguments),
+    /// Writes a completion script
+    Completion(completion::Arguments),
+    /// Writes the manual pages
+    Man(man::Arguments),
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let cli = match Cli::try_parse_from(&arguments) {
+        Ok(cli) => cli,
+        Err(error) => return refuse(&error, wanted(&arguments)),
+    };
     match run(&cli) {
         Ok(text) => print(&text),
-        Err(failure) => {
-            eprint!("{}", failure.render(cli.output));
-            failure.exit.into()
-        }
+        Err(failure) => fail(&failure, form(&cli.command)),
     }
 }
 
 fn run(cli: &Cli) -> Result<String, Failure> {
-    let socket = cli.socket.clone().or_else(|| std::env::var_os(SOCKET_VARIABLE).map(PathBuf::from));
-    let socket = socket.unwrap_or_else(|| PathBuf::from(DEFAULT_SOCKET));
-    let client = Client::new(socket, Duration::from_secs(cli.timeout))?;
+    let endpoint = &cli.endpoint;
     match &cli.command {
-        Command::Status(arguments) => status::run(&client, arguments, cli.output),
-        Command::Explain(arguments) => explain::run(&client, arguments, cli.output),
+        Command::Status(arguments) => status::run(&endpoint.daemon()?, arguments),
+        Command::Explain(arguments) => explain::run(&endpoint.daemon()?, arguments),
+        Command::Ng(arguments) => ng::run(endpoint, arguments),
+        Command::Apply(arguments) => apply::run(endpoint, arguments),
+        Command::Get(arguments) => objects::get(&endpoint.daemon()?, arguments),
+        Command::Delete(arguments) => objects::delete(&endpoint.daemon()?, arguments),
+        Command::Context(arguments) => context::run(arguments),
+        Command::Features(arguments) => features::run(arguments),
+        Command::Completion(arguments) => completion::run(arguments),
+        Command::Man(arguments) => man::run(arguments),
+    }
+}
+
+fn form(command: &Command) -> Form {
+    match command {
+        Command::Status(arguments) => arguments.output.output.form(),
+        Command::Explain(arguments) => arguments.output.output.form(),
+        Command::Ng(arguments) => arguments.format.form(),
+        Command::Apply(arguments) => arguments.output.output.form(),
+        Command::Get(arguments) => arguments.output.output.form(),
+        Command::Delete(arguments) => arguments.output.output.form(),
+        Command::Context(arguments) => arguments.form(),
+        Command::Features(arguments) => arguments.form(),
+        Command::Completion(_) | Command::Man(_) => Form::Text,
+    }
+}
+
+fn fail(failure: &Failure, form: Form) -> ExitCode {
+    let text = failure.render(form);
+    match form {
+        Form::Text => eprint!("{text}"),
+        Form::Json | Form::Yaml => {
+            print(&text);
+        }
+    }
+    failure.exit.into()
+}
+
+/// What the parser says: help and version are answers, the rest is usage.
+fn refuse(error: &clap::Error, form: Form) -> ExitCode {
+    let is_answer = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+    if is_answer || form == Form::Text {
+        // A closed pipe is the reader's wish.
+        let _ = error.print();
+        return if is_answer { ExitCode::SUCCESS } else { Exit::Usage.into() };
+    }
+    let text = error.to_string();
+    let message = text.split("\n\n").next().unwrap_or_default().trim_start_matches("error: ").trim();
+    fail(&Failure::usage(message, "--help shows what there is"), form)
+}
+
+/// Which form was asked for on a line that is no command.
+fn wanted(arguments: &[OsString]) -> Form {
+    let words: Vec<&str> = arguments.iter().filter_map(|word| word.to_str()).collect();
+    let is_ng = words.contains(&"ng");
+    let flags: &[&str] = if is_ng { &["-F", "--format"] } else { &["-o", "--output"] };
+    let joined = words.windows(2).map(|pair| (pair[0], pair[1]));
+    let alone = words.iter().filter_map(|word| word.split_once('='));
+    let mut values = joined.chain(alone).filter(|(flag, _)| flags.contains(flag)).map(|(_, value)| value);
+    match values.next_back() {
+        Some("json") => Form::Json,
+        Some("yaml") => Form::Yaml,
+        _ => Form::Text,
     }
 }
 
@@ -76,7 +147,7 @@ fn run(cli: &Cli) -> Result<String, Failure> {
 fn print(text: &str) -> ExitCode {
     use std::io::{ErrorKind, Write as _};
     match std::io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => exit::Exit::Unexpected.into(),
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Exit::Unexpected.into(),
         _ => ExitCode::SUCCESS,
     }
 }

@@ -2,12 +2,11 @@
 
 use clap::{Args, ValueEnum};
 use mesh_core::api::{Connection, Status};
-use serde::Serialize;
 
 use crate::{
-    Output,
-    client::Client,
+    daemon::Daemon,
     exit::Failure,
+    output::{Output, OutputArguments},
     table::{bytes, cell, render},
 };
 
@@ -16,6 +15,8 @@ pub(crate) struct Arguments {
     /// Only whether the node is healthy: exit code 8 if it is not
     #[arg(long, value_enum)]
     check: Option<Check>,
+    #[command(flatten)]
+    pub(crate) output: OutputArguments,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -28,29 +29,22 @@ enum Check {
     Startup,
 }
 
-pub(crate) fn run(client: &Client, arguments: &Arguments, output: Output) -> Result<String, Failure> {
+pub(crate) fn run(daemon: &Daemon, arguments: &Arguments) -> Result<String, Failure> {
+    let output = arguments.output.output;
     if let Some(check) = arguments.check {
         let check = match check {
             Check::Live => "live",
             Check::Ready => "ready",
             Check::Startup => "startup",
         };
-        let answer: String = client.get(&format!("/v1/health/{check}"))?;
-        return match output {
-            Output::Json => json(&answer),
-            Output::Table => Ok(format!("{answer}\n")),
-        };
+        let answer: String = daemon.get(format!("/v1/health/{check}").as_str())?;
+        return output.form().print(&answer, |answer| format!("{answer}\n"));
     }
-    let status: Status = client.get("/v1/status")?;
-    match output {
-        Output::Json => json(&status),
-        Output::Table => Ok(tables(&status)),
-    }
-}
-
-pub(crate) fn json<T: Serialize>(value: &T) -> Result<String, Failure> {
-    let text = serde_json::to_string_pretty(value);
-    text.map(|text| text + "\n").map_err(|error| Failure::unexpected(format!("cannot write JSON: {error}")))
+    let status: Status = daemon.get("/v1/status")?;
+    output.form().print(&status, |status| match output {
+        Output::Name => status.connections.iter().map(|connection| format!("{}\n", connection.name)).collect(),
+        Output::Table | Output::Wide | Output::Json | Output::Yaml => tables(status),
+    })
 }
 
 fn tables(status: &Status) -> String {
@@ -258,7 +252,7 @@ NOTICES
 
     #[test]
     fn json_is_what_the_daemon_said() {
-        let text = json(&example()).unwrap();
+        let text = Output::Json.form().print(&example(), tables).unwrap();
         assert_eq!(serde_json::from_str::<Status>(&text).unwrap(), example());
     }
 }

@@ -14,6 +14,12 @@ pub(crate) fn render(header: &[&str], rows: &[Vec<String>]) -> String {
     text
 }
 
+/// Names and what they stand for, one a line.
+pub(crate) fn pairs(rows: &[(&str, String)]) -> String {
+    let width = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+    rows.iter().map(|(name, value)| format!("{name:width$}  {}\n", cell(value))).collect()
+}
+
 /// 999 B, 1.2 kB, 34 MB: three digits are enough to see what happens.
 pub(crate) fn bytes(count: u64) -> String {
     const UNITS: [&str; 6] = ["kB", "MB", "GB", "TB", "PB", "EB"];
@@ -49,6 +55,11 @@ mod tests {
     fn columns_are_aligned() {
         let rows = [vec!["a".to_owned(), "long".to_owned()], vec!["bcd".to_owned(), "é".to_owned()]];
         assert_eq!(render(&["X", "Y"], &rows), "X    Y\na    long\nbcd  é\n");
+    }
+
+    #[test]
+    fn pairs_are_aligned() {
+        assert_eq!(pairs(&[("ID", "x".to_owned()), ("Label", String::new())]), "ID     x\nLabel  -\n");
     }
 
     #[test]

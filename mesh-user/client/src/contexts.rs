@@ -7,6 +7,7 @@
 //! ca = "/etc/mesh/ca.pem"
 //! cert = "/etc/mesh/alice.pem"
 //! key = "/etc/mesh/alice.key"
+//! org = "shop"                # meant when a command names none
 //! ```
 
 use std::{
@@ -17,7 +18,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use mesh_core::api::node::Server;
+use mesh_core::{api::node::Server, model::group::Org};
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,7 +27,30 @@ pub struct Contexts {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub current: Option<String>,
     #[serde(default)]
-    pub context: BTreeMap<String, Server>,
+    pub context: BTreeMap<String, Entry>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    /// `unix:///PATH` or `https://HOST:PORT`.
+    pub server: String,
+    /// PEM files; needed with https.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<PathBuf>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cert: Option<PathBuf>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<PathBuf>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub org: Option<Org>,
+}
+
+impl Entry {
+    pub fn server(&self) -> Server {
+        let Entry { server, ca, cert, key, org: _ } = self.clone();
+        Server { server, ca, cert, key }
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -75,7 +99,7 @@ impl Contexts {
     }
 
     /// `path` is for the message.
-    pub fn find(&self, name: &str, path: &Path) -> Result<&Server, ContextsError> {
+    pub fn find(&self, name: &str, path: &Path) -> Result<&Entry, ContextsError> {
         self.context.get(name).ok_or_else(|| {
             let known: Vec<&str> = self.context.keys().map(String::as_str).collect();
             let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
@@ -99,9 +123,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("mesh/contexts.toml");
         assert_eq!(Contexts::load(&path).unwrap(), Contexts::default());
-        let server = |text: &str| Server { server: text.to_owned(), ca: None, cert: None, key: None };
+        let server = |text: &str| Entry { server: text.to_owned(), ca: None, cert: None, key: None, org: None };
         let mut contexts = Contexts { current: Some("hub".to_owned()), ..Contexts::default() };
-        contexts.context.insert("hub".to_owned(), Server { ca: Some("/ca.pem".into()), ..server("https://hub:7443") });
+        contexts.context.insert("hub".to_owned(), Entry { ca: Some("/ca.pem".into()), ..server("https://hub:7443") });
         contexts.context.insert("here".to_owned(), server("unix:///run/mesh/meshd.sock"));
         contexts.save(&path).unwrap();
         contexts.save(&path).unwrap();

@@ -19,7 +19,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use connection::Body;
 use place::Place;
 
-pub use contexts::{Contexts, ContextsError};
+pub use contexts::{Contexts, ContextsError, Entry};
 pub use error::Error;
 pub use events::{Event, Events, Parser};
 pub use path::Url;
