@@ -71,11 +71,16 @@ pub async fn run(settings: Settings) -> Result<()> {
         counters: world.counters(),
         shards,
     };
+    let remote = match &settings.api {
+        Some(listener) => Some(api::serve_tls(listener, settings.principals.clone(), api.clone()).await?),
+        None => None,
+    };
     let server = api::serve(&run_directory.socket(), api)?;
     let control = Control::new(settings, public_key, world, Published { plans, snapshots })?;
     let ended = tokio::select! {
         ended = control.run(wakes) => ended,
         ended = server => ended,
+        Some(ended) = async { Some(remote?.await) } => ended,
         () = sockets.run() => Ok(()),
         () = stopped(stop) => Ok(()),
     };

@@ -15,8 +15,8 @@
 //! | `GET, DELETE /networkgroups/{ng}/peers/{peer}` | | [`PeerReply`] |
 //! | `PATCH /networkgroups/{ng}/peers/{peer}` | [`UpdatePeer`] | [`PeerReply`] |
 //! | `GET /networkgroups/{ng}/peers/{peer}/configuration` | | [`PeerConfiguration`] |
-//! | `GET /networkgroups/{ng}/peers/{peer}/configuration/watch` | | events `configuration` of [`PeerConfiguration`], id: its version |
-//! | `GET /networkgroups/{ng}/watch` | | events `group` of [`GroupReply`], id: the group's version; `deleted` at the end |
+//! | `GET /networkgroups/{ng}/peers/{peer}/configuration/watch` | | events `configuration` of [`PeerConfiguration`], id: its version; `deleted` ([`Gone`]) at the end |
+//! | `GET /networkgroups/{ng}/watch` | | events `group` of [`GroupReply`], id: the group's version; `deleted` ([`Gone`]) at the end |
 //! | `POST /networkgroups/{ng}/rules` | [`CreateRule`] | [`RuleReply`] |
 //! | `GET /networkgroups/{ng}/rules` | | [`RuleList`] |
 //! | `DELETE /networkgroups/{ng}/rules/{rule}` | | [`RuleReply`] |
@@ -185,6 +185,16 @@ pub struct PeerConfiguration {
     pub version: u64,
     /// For wg-quick(8); its private key is the placeholder `<%PrivateKey%>`.
     pub conf: String,
+}
+
+/// The last event of a stream: what was watched is there no more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Gone {
+    pub schema: u32,
+    pub ng_id: GroupId,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer_id: Option<PeerId>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]

@@ -10,11 +10,12 @@ pub mod node;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 pub use apply::{Action, Applied, ApplyReply};
 
 /// `GET /v1/status`: this node.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Status {
     pub version: String,
     pub cluster: String,
@@ -30,7 +31,7 @@ pub struct Status {
     pub notices: Vec<String>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Interface {
     pub name: String,
     pub role: String,
@@ -43,7 +44,7 @@ pub struct Interface {
     pub bytes: u64,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Connection {
     pub name: String,
     pub remote: String,
@@ -67,7 +68,7 @@ pub struct Connection {
 }
 
 /// One way of a tunnelled connection: a UDP port at each end, with a session of its own.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Lane {
     /// Our UDP port.
     pub port: u16,
@@ -81,7 +82,7 @@ pub struct Lane {
     pub tx_packets: u64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub enum LaneState {
     /// No session.
     Idle,
@@ -90,7 +91,7 @@ pub enum LaneState {
     Dead,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub enum ConnectionState {
     Connecting,
     Connected,
@@ -98,7 +99,7 @@ pub enum ConnectionState {
 }
 
 /// One prefix of a remote (or, for `direct`, of ours) and what it is called.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Remap {
     pub connection: String,
     pub real: String,
@@ -108,7 +109,7 @@ pub struct Remap {
 }
 
 /// `GET /v1/explain`: the path of a packet from `source` to `destination`, stage by stage.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Explanation {
     pub source: String,
     pub destination: String,
@@ -116,7 +117,7 @@ pub struct Explanation {
     pub verdict: String,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Stage {
     pub stage: String,
     /// The table entry that decided, if any.
@@ -125,12 +126,12 @@ pub struct Stage {
 }
 
 /// Every reply that is not a success.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ErrorReply {
     pub error: Error,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Error {
     /// `not_found`, `conflict`, `invalid`, `permission`, `unhealthy`, `internal`.
     pub code: String,

@@ -1,5 +1,8 @@
 //! What a caller may read and change, by its roles.
 
+use std::sync::Arc;
+
+use super::Registry;
 use crate::model::{
     Role,
     group::{NetworkGroup, Org},
@@ -46,6 +49,17 @@ impl Rights {
     /// Everything of every org, and how the node itself is.
     pub fn reads_all(&self) -> bool {
         self.any(|role| *role == Role::Read)
+    }
+
+    /// The registry as if what is not seen did not exist.
+    pub fn narrow(&self, registry: &Arc<Registry>) -> Arc<Registry> {
+        if self.reads_all() {
+            return Arc::clone(registry);
+        }
+        let mut seen = Registry::clone(registry);
+        seen.groups.retain(|_, group| self.sees(&group.group.object));
+        seen.blocks.retain(|(org, _), _| self.sees_blocks(org));
+        Arc::new(seen)
     }
 
     fn any(&self, allows: impl Fn(&Role) -> bool) -> bool {

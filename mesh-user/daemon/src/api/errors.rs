@@ -1,41 +1,128 @@
-//! How a refusal looks: `{"error":{"code","message","hint"}}` with the HTTP status of its kind.
+//! How a request fails: `{"error":{"code","message","hint"}}` with the HTTP status of its code.
 
 use axum::{
     Json,
+    extract::rejection::{JsonRejection, PathRejection, QueryRejection, StringRejection},
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use mesh_core::api::{Error, ErrorReply};
+use mesh_core::{
+    api::{Error, ErrorReply},
+    model::group::NotAllowed,
+    registry::{Refusal, RefusalCode},
+};
 
 #[derive(Debug)]
-pub(super) struct Refusal {
+pub(super) struct Failure {
     status: StatusCode,
     error: Error,
 }
 
-impl Refusal {
-    pub(super) fn not_found(message: &str) -> Self {
-        Refusal::new(StatusCode::NOT_FOUND, "not_found", message, "")
+/// Stands in a response that was refused to its caller, for the log.
+#[derive(Clone, Debug)]
+pub(super) struct Denied(pub(super) String);
+
+impl Failure {
+    pub(super) fn not_found(message: impl Into<String>) -> Self {
+        Failure::new(StatusCode::NOT_FOUND, "not_found", message, "docs/api.md lists all requests")
     }
 
-    pub(super) fn invalid(message: &str) -> Self {
-        let hint = "give two addresses: /v1/explain?source=A&destination=B";
-        Refusal::new(StatusCode::BAD_REQUEST, "invalid", message, hint)
+    pub(super) fn invalid(message: impl Into<String>, hint: &str) -> Self {
+        Failure::new(StatusCode::BAD_REQUEST, "invalid", message, hint)
     }
 
-    pub(super) fn unhealthy(message: &str) -> Self {
-        let hint = "`meshctl status` shows more";
-        Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "unhealthy", message, hint)
+    pub(super) fn permission(message: impl Into<String>) -> Self {
+        let hint = "ask who runs this daemon for a role: [[principal]] in its meshd.toml";
+        Failure::new(StatusCode::FORBIDDEN, "permission", message, hint)
     }
 
-    fn new(status: StatusCode, code: &str, message: &str, hint: &str) -> Self {
-        let error = Error { code: code.to_owned(), message: message.to_owned(), hint: hint.to_owned() };
-        Refusal { status, error }
+    pub(super) fn method_not_allowed() -> Self {
+        let hint = "the header Allow has the methods of this path; docs/api.md lists all requests";
+        Failure::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "the path has no such method", hint)
+    }
+
+    pub(super) fn unhealthy(message: impl Into<String>) -> Self {
+        Failure::new(StatusCode::SERVICE_UNAVAILABLE, "unhealthy", message, "`meshctl status` shows more")
+    }
+
+    pub(super) fn new(
+        status: StatusCode,
+        code: impl Into<String>,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) -> Self {
+        Failure { status, error: Error { code: code.into(), message: message.into(), hint: hint.into() } }
+    }
+
+    /// What the framework says of a request that it cannot read.
+    fn unreadable(status: StatusCode, message: String) -> Self {
+        let (status, code, hint) = match status {
+            StatusCode::PAYLOAD_TOO_LARGE => (status, "too_large", "send less at a time"),
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => (status, "unsupported_media_type", "send application/json"),
+            _ => (StatusCode::BAD_REQUEST, "invalid", "docs/api.md says where the forms are described"),
+        };
+        Failure::new(status, code, message, hint)
     }
 }
 
-impl IntoResponse for Refusal {
+impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        (self.status, Json(ErrorReply { error: self.error })).into_response()
+        let denied = (self.status == StatusCode::FORBIDDEN).then(|| Denied(self.error.message.clone()));
+        let mut response = (self.status, Json(ErrorReply { error: self.error })).into_response();
+        if let Some(denied) = denied {
+            response.extensions_mut().insert(denied);
+        }
+        response
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        let status = match refusal.code {
+            RefusalCode::Invalid | RefusalCode::WrongScope => StatusCode::BAD_REQUEST,
+            RefusalCode::NotFound | RefusalCode::NotMember => StatusCode::NOT_FOUND,
+            RefusalCode::Conflict
+            | RefusalCode::AlreadyLinked
+            | RefusalCode::Ambiguous
+            | RefusalCode::ManagedByFile
+            | RefusalCode::Exhausted => StatusCode::CONFLICT,
+            RefusalCode::Permission => StatusCode::FORBIDDEN,
+        };
+        let message = match refusal.path.as_str() {
+            "" => refusal.message,
+            path => format!("{path}: {}", refusal.message),
+        };
+        let code = serde_json::to_value(refusal.code).ok().and_then(|code| code.as_str().map(str::to_owned));
+        Failure::new(status, code.expect("codes are written as texts"), message, refusal.hint)
+    }
+}
+
+impl From<NotAllowed> for Failure {
+    fn from(refused: NotAllowed) -> Self {
+        Failure::invalid(refused.to_string(), "")
+    }
+}
+
+impl From<PathRejection> for Failure {
+    fn from(rejection: PathRejection) -> Self {
+        Failure::unreadable(rejection.status(), rejection.body_text())
+    }
+}
+
+impl From<QueryRejection> for Failure {
+    fn from(rejection: QueryRejection) -> Self {
+        Failure::unreadable(rejection.status(), rejection.body_text())
+    }
+}
+
+impl From<JsonRejection> for Failure {
+    fn from(rejection: JsonRejection) -> Self {
+        Failure::unreadable(rejection.status(), rejection.body_text())
+    }
+}
+
+impl From<StringRejection> for Failure {
+    fn from(rejection: StringRejection) -> Self {
+        Failure::unreadable(rejection.status(), rejection.body_text())
     }
 }

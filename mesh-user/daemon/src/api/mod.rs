@@ -1,14 +1,20 @@
 //! What the daemon answers on its socket: JSON over HTTP, forms in `mesh_core::api`.
 //!
-//! Requests read what the control loop published last and the counters of the shards; they never wait for the loop.
+//! Requests read what the control loop published last and the counters of the shards; they never wait for the loop. The
+//! list of [`endpoints`] is what there is; `docs/api.md` says how it is used.
 
+mod caller;
+mod endpoint;
 mod errors;
+mod observe;
+mod openapi;
+mod request;
 mod status;
+mod tls;
 
 use std::{
     collections::BTreeMap,
     fs,
-    net::IpAddr,
     os::unix::fs::PermissionsExt as _,
     path::Path,
     sync::Arc,
@@ -16,27 +22,23 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use axum::{
-    Json, Router,
-    extract::{Path as UrlPath, Query, State, rejection::QueryRejection},
-    routing::get,
-};
+use axum::{Json, Router, extract::DefaultBodyLimit, middleware};
 use mesh_core::{
-    api::{Explanation, Status},
-    explain::explain,
+    model::{ApiListener, PrincipalName, Role},
     plan::{DeviceName, Plan, PublicKey, slots::Slots},
 };
-use serde::Deserialize;
+use serde_json::Value;
 use tokio::{net::UnixListener, sync::watch};
 
+use self::{caller::Caller, endpoint::Endpoint, errors::Failure, tls::Tls};
 use crate::{kernel::bpf_counters::Counters, probe::Reports, reconcile::HookReport, shard::Shards};
-use errors::Refusal;
 
-/// The control loop publishes at least this often; [`STUCK`] is when it is believed to hang.
+/// The control loop publishes at least this often.
 pub const HEARTBEAT: Duration = Duration::from_secs(5);
-const STUCK: Duration = Duration::from_secs(60);
 /// Owner and group may connect.
 const SOCKET_MODE: u32 = 0o660;
+/// Of a request; bytes. Manifests may be longer.
+const BODY_LIMIT: usize = 1 << 20;
 
 /// What the control loop knows, as far as anybody asks.
 #[derive(Clone, Debug)]
@@ -82,6 +84,13 @@ pub struct Api {
     pub counters: Option<Arc<Counters>>,
 }
 
+/// Whom a listener serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Door {
+    Socket,
+    Tcp,
+}
+
 /// Serves requests on a socket at `path` until the task is dropped; a socket that an earlier run left is replaced.
 pub fn serve(path: &Path, api: Api) -> Result<impl Future<Output = Result<()>> + use<>> {
     // The caller holds the lock of the run directory, so nobody listens there.
@@ -89,54 +98,40 @@ pub fn serve(path: &Path, api: Api) -> Result<impl Future<Output = Result<()>> +
     let listener = UnixListener::bind(path).with_context(|| format!("cannot listen on {}", path.display()))?;
     fs::set_permissions(path, fs::Permissions::from_mode(SOCKET_MODE))
         .with_context(|| format!("cannot set the mode of {}", path.display()))?;
-    let router = router(api);
-    Ok(async move { axum::serve(listener, router).await.context("the API socket failed") })
+    let service = router(api, Door::Socket).into_make_service_with_connect_info::<Caller>();
+    Ok(async move { axum::serve(listener, service).await.context("the API socket failed") })
 }
 
-/// The two addresses of a packet.
-#[derive(Debug, Deserialize)]
-struct Packet {
-    source: IpAddr,
-    destination: IpAddr,
+/// Serves requests of principals on TCP, until the task is dropped.
+pub async fn serve_tls(
+    settings: &ApiListener,
+    principals: BTreeMap<PrincipalName, Vec<Role>>,
+    api: Api,
+) -> Result<impl Future<Output = Result<()>> + use<>> {
+    let listener = Tls::bind(settings, principals).await?;
+    let service = router(api, Door::Tcp).into_make_service_with_connect_info::<Caller>();
+    Ok(async move { axum::serve(listener, service).await.context("the API on TCP failed") })
 }
 
-fn router(api: Api) -> Router {
-    Router::new()
-        .route("/v1/status", get(status))
-        .route("/v1/health/{check}", get(health))
-        .route("/v1/explain", get(explanation))
-        .fallback(async || Refusal::not_found("no such request: see docs/operations.md for what there is"))
+fn router(api: Api, door: Door) -> Router {
+    endpoints(door)
+        .into_iter()
+        .fold(Router::new(), |router, endpoint| router.route(endpoint.path, endpoint.answer))
+        .fallback(async || Failure::not_found("there is no such path"))
+        .method_not_allowed_fallback(async || Failure::method_not_allowed())
+        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .layer(middleware::from_fn(caller::admit))
         .with_state(api)
 }
 
-async fn status(State(api): State<Api>) -> Json<Status> {
-    Json(status::status(&api))
-}
-
-async fn health(State(api): State<Api>, UrlPath(check): UrlPath<String>) -> Result<Json<&'static str>, Refusal> {
-    let snapshot = Arc::clone(&api.snapshots.borrow());
-    let problem = match check.as_str() {
-        "live" => {
-            let silent = snapshot.at.elapsed();
-            (silent > STUCK).then(|| format!("the control loop has been silent for {} s", silent.as_secs()))
-        }
-        "startup" => (!snapshot.started).then(|| "the first plan is not in force yet".to_owned()),
-        "ready" if !snapshot.started => Some("the first plan is not in force yet".to_owned()),
-        "ready" => {
-            snapshot.problems.first().map(|first| format!("{} problems, the first: {first}", snapshot.problems.len()))
-        }
-        other => {
-            return Err(Refusal::not_found(&format!("no health check {other}: there are live, ready and startup")));
-        }
+fn endpoints(door: Door) -> Vec<Endpoint> {
+    let description = async move || Json(openapi::describe(endpoints(door)));
+    let description = Endpoint::get("/v1/openapi.json", description, "This description").reply::<Value>();
+    let everywhere = [vec![description], observe::endpoints()];
+    let here = match door {
+        // What a node does with its own part in groups is nobody's business elsewhere.
+        Door::Socket => vec![],
+        Door::Tcp => vec![],
     };
-    problem.map_or(Ok(Json("ok")), |problem| Err(Refusal::unhealthy(&problem)))
-}
-
-async fn explanation(
-    State(api): State<Api>,
-    packet: Result<Query<Packet>, QueryRejection>,
-) -> Result<Json<Explanation>, Refusal> {
-    let Query(Packet { source, destination }) = packet.map_err(|rejection| Refusal::invalid(&rejection.body_text()))?;
-    let snapshot = Arc::clone(&api.snapshots.borrow());
-    Ok(Json(explain(&snapshot.plan, &snapshot.tables, source, destination)))
+    everywhere.into_iter().flatten().chain(here).collect()
 }

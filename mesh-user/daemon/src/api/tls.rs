@@ -1,0 +1,196 @@
+//! The API on TCP: TLS with a certificate on both sides, whose common name is the caller's.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    net::SocketAddr,
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use anyhow::{Context as _, Result};
+use axum::{
+    extract::connect_info::Connected,
+    serve::{IncomingStream, Listener},
+};
+use mesh_core::model::{ApiListener, PrincipalName, Role};
+use rustls::{
+    RootCertStore, ServerConfig,
+    crypto::ring,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+    server::WebPkiClientVerifier,
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+
+use super::caller::Caller;
+
+/// A client has so long for the handshake.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// Handshakes at a time; more wait in the kernel's queue.
+const HANDSHAKES: usize = 64;
+
+pub(super) struct Tls {
+    tcp: TcpListener,
+    files: Files,
+    principals: BTreeMap<PrincipalName, Vec<Role>>,
+    handshakes: JoinSet<Option<(TlsStream<TcpStream>, SocketAddr)>>,
+}
+
+/// Who connected from where.
+#[derive(Clone, Debug)]
+pub(super) struct Origin {
+    caller: Caller,
+}
+
+impl Tls {
+    pub(super) async fn bind(settings: &ApiListener, principals: BTreeMap<PrincipalName, Vec<Role>>) -> Result<Tls> {
+        let files = Files::load(settings.clone())?;
+        let listen = settings.listen;
+        let tcp = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen} for the API"))?;
+        tracing::info!(%listen, principals = principals.len(), "the API is served with mutual TLS");
+        Ok(Tls { tcp, files, principals, handshakes: JoinSet::new() })
+    }
+
+    fn begin(&mut self, stream: TcpStream, from: SocketAddr) {
+        let acceptor = TlsAcceptor::from(self.files.current());
+        self.handshakes.spawn(async move {
+            match timeout(HANDSHAKE, acceptor.accept(stream)).await {
+                Ok(Ok(stream)) => Some((stream, from)),
+                Ok(Err(error)) => {
+                    tracing::warn!(%from, reason = %error, "refused: the TLS handshake failed");
+                    None
+                }
+                Err(_) => {
+                    tracing::warn!(%from, "refused: the TLS handshake took longer than {} s", HANDSHAKE.as_secs());
+                    None
+                }
+            }
+        });
+    }
+
+    fn origin(&self, stream: &TlsStream<TcpStream>) -> Origin {
+        let certificates = stream.get_ref().1.peer_certificates();
+        let name = certificates.and_then(|chain| common_name(chain.first()?)).unwrap_or_default();
+        Origin { caller: Caller::principal(&name, &self.principals) }
+    }
+}
+
+impl Listener for Tls {
+    type Io = TlsStream<TcpStream>;
+    type Addr = Origin;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        loop {
+            let room = self.handshakes.len() < HANDSHAKES;
+            tokio::select! {
+                accepted = self.tcp.accept(), if room => match accepted {
+                    Ok((stream, from)) => self.begin(stream, from),
+                    Err(error) => {
+                        // Out of file descriptors, as a rule: it passes when connections end.
+                        tracing::warn!(%error, "cannot accept a connection to the API");
+                        sleep(Duration::from_secs(1)).await;
+                    }
+                },
+                Some(done) = self.handshakes.join_next() => {
+                    if let Ok(Some((stream, _))) = done {
+                        let origin = self.origin(&stream);
+                        return (stream, origin);
+                    }
+                }
+            }
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<Self::Addr> {
+        Ok(Origin { caller: Caller::principal("", &BTreeMap::new()) })
+    }
+}
+
+impl Connected<IncomingStream<'_, Tls>> for Caller {
+    fn connect_info(stream: IncomingStream<'_, Tls>) -> Self {
+        stream.remote_addr().caller.clone()
+    }
+}
+
+/// The only common name of a certificate's subject.
+fn common_name(certificate: &CertificateDer<'_>) -> Option<String> {
+    let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
+    let mut names = parsed.subject().iter_common_name();
+    match (names.next(), names.next()) {
+        (Some(name), None) => name.as_str().ok().map(str::to_owned),
+        _ => None,
+    }
+}
+
+/// What the settings name; read again when one of them changes, so that certificates can be renewed while it runs.
+struct Files {
+    settings: ApiListener,
+    /// When the files were last changed.
+    stamp: [Option<SystemTime>; 3],
+    config: Arc<ServerConfig>,
+}
+
+impl Files {
+    fn load(settings: ApiListener) -> Result<Files> {
+        let stamp = stamp(&settings);
+        let config = Arc::new(config(&settings)?);
+        Ok(Files { settings, stamp, config })
+    }
+
+    fn current(&mut self) -> Arc<ServerConfig> {
+        let now = stamp(&self.settings);
+        if now != self.stamp {
+            self.stamp = now;
+            match config(&self.settings) {
+                Ok(config) => {
+                    self.config = Arc::new(config);
+                    tracing::info!("the certificates of the API were read again");
+                }
+                Err(error) => tracing::warn!("the API keeps its old certificates: {error:#}"),
+            }
+        }
+        Arc::clone(&self.config)
+    }
+}
+
+fn stamp(settings: &ApiListener) -> [Option<SystemTime>; 3] {
+    [&settings.ca, &settings.cert, &settings.key]
+        .map(|path| fs::metadata(path).and_then(|metadata| metadata.modified()).ok())
+}
+
+fn config(settings: &ApiListener) -> Result<ServerConfig> {
+    let provider = Arc::new(ring::default_provider());
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(&settings.ca)? {
+        roots
+            .add(certificate)
+            .with_context(|| format!("a certificate of {} is none of a CA", settings.ca.display()))?;
+    }
+    let clients = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+        .build()
+        .with_context(|| format!("clients cannot be checked against {}", settings.ca.display()))?;
+    let key = PrivateKeyDer::from_pem_file(&settings.key)
+        .with_context(|| format!("cannot read a private key in PEM from {}", settings.key.display()))?;
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .context("the TLS library has no protocol version")?
+        .with_client_cert_verifier(clients)
+        .with_single_cert(certificates(&settings.cert)?, key)
+        .with_context(|| {
+            let (cert, key) = (settings.cert.display(), settings.key.display());
+            format!("the certificate {cert} and the key {key} do not go together")
+        })?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
+    let read = || format!("cannot read certificates in PEM from {}", path.display());
+    CertificateDer::pem_file_iter(path).with_context(read)?.collect::<Result<Vec<_>, _>>().with_context(read)
+}
