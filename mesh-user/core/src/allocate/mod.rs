@@ -5,9 +5,11 @@
 
 mod allocations;
 mod buddy;
+mod highest;
 
 pub(crate) use allocations::Numbers;
 pub use allocations::{Allocations, NumberedRemap, Share};
+pub(crate) use highest::highest;
 
 use ipnet::IpNet;
 

@@ -14,7 +14,7 @@ mod gateway_client;
 mod gateway_server;
 pub mod group;
 mod intent;
-mod prefix;
+pub(crate) mod prefix;
 mod problem;
 mod public_key;
 mod role;

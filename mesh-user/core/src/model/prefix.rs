@@ -1,5 +1,7 @@
 //! What counts as a prefix of a cluster, and how two prefixes relate.
 
+use std::net::IpAddr;
+
 use ipnet::IpNet;
 
 /// Addresses that no cluster can own, with the reason.
@@ -35,6 +37,22 @@ pub fn parse_cidr(text: &str) -> Result<IpNet, (String, String)> {
 /// One holds the other, or both are the same.
 pub(crate) fn overlap(a: &IpNet, b: &IpNet) -> bool {
     a.contains(b) || b.contains(a)
+}
+
+/// An address as a number, to reckon with.
+pub(crate) fn number(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(address) => address.to_bits().into(),
+        IpAddr::V6(address) => address.to_bits(),
+    }
+}
+
+/// The address with this number in the family of `net`; `None`: the family has no such.
+pub(crate) fn numbered(net: &IpNet, number: u128) -> Option<IpAddr> {
+    match net {
+        IpNet::V4(_) => u32::try_from(number).ok().map(|bits| IpAddr::V4(bits.into())),
+        IpNet::V6(_) => Some(IpAddr::V6(number.into())),
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What a decision does to the store: all of it at once, or nothing.
 
-use super::{Key, Object, Revision};
+use super::{Entry, Key, Object, Revision};
 
 /// One transaction.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -17,4 +17,18 @@ pub struct Condition {
     pub key: Key,
     /// `None`: it was not there.
     pub modified: Option<Revision>,
+}
+
+impl Change {
+    /// All is as asked for already: there is nothing to commit.
+    pub fn is_empty(&self) -> bool {
+        self.puts.is_empty() && self.deletes.is_empty()
+    }
+
+    /// What the store holds once the change was committed as `revision`.
+    pub fn into_entries(self, revision: Revision) -> impl Iterator<Item = Entry> {
+        let puts = self.puts.into_iter().map(|(key, object)| (key, Some(object)));
+        let deletes = self.deletes.into_iter().map(|key| (key, None));
+        deletes.chain(puts).map(move |(key, object)| Entry { key, modified: revision, object })
+    }
 }

@@ -1,4 +1,4 @@
-//! What may be asked of a registry, and how it is refused.
+//! What may be asked of a registry.
 
 use std::{collections::BTreeSet, net::IpAddr};
 
@@ -8,8 +8,8 @@ use utoipa::ToSchema;
 
 use crate::{
     model::group::{
-        Access, DomainName, GroupId, Label, ManagedBy, MemberId, MemberKind, NodeId, Org, Party, PeerId, PeerKind,
-        PeerRole, RuleId, Tag, Traffic,
+        Access, DomainName, GroupId, Label, ManagedBy, MemberId, MemberKind, MemberStatus, NodeId, Org, Party, PeerId,
+        PeerKind, PeerRole, RuleId, Tag, Traffic,
     },
     plan::PublicKey,
 };
@@ -48,7 +48,7 @@ pub enum Command {
         group: GroupId,
         member: MemberId,
     },
-    /// With a parent that is not linked: made with it, as an external member.
+    /// Without parent, or with an external one that is not linked: the external member is made with it.
     CreatePeer {
         group: GroupId,
         peer: PeerSpec,
@@ -76,6 +76,13 @@ pub enum Command {
         group: GroupId,
         rule: RuleId,
     },
+    /// What the member stands for was deleted, or is there again: in every group of the org that has the member.
+    ReportMember {
+        org: Org,
+        member: MemberId,
+        status: MemberStatus,
+    },
+    /// Blocked already: nothing changes.
     Block {
         org: Org,
         member: MemberId,
@@ -119,40 +126,3 @@ pub struct PeerSpec {
 
 /// On whose behalf: objects of the other author are refused.
 pub type Author = ManagedBy;
-
-/// Why a command changes nothing.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
-pub struct Refusal {
-    pub code: RefusalCode,
-    /// Field of the request, such as `members[1].id`; empty where the whole is meant.
-    pub path: String,
-    pub message: String,
-    pub hint: String,
-}
-
-/// In JSON in snake case. Each belongs to one HTTP status and one exit code ([`crate::api`]).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RefusalCode {
-    /// 400, exit 2.
-    Invalid,
-    /// 400, exit 2: a group of clusters where one of workloads is meant, or the other way round.
-    WrongScope,
-    /// 404, exit 3.
-    NotFound,
-    /// 404, exit 3.
-    NotMember,
-    /// 409, exit 4.
-    Conflict,
-    /// 409, exit 4.
-    AlreadyLinked,
-    /// 409, exit 4: several objects have the name.
-    Ambiguous,
-    /// 409, exit 4: the object is the manifest directory's.
-    ManagedByFile,
-    /// 409, exit 4: no address or prefix is left.
-    Exhausted,
-    /// 403, exit 7.
-    Permission,
-}

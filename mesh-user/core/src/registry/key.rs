@@ -1,10 +1,8 @@
-//! Under which key an object is stored, and how it is written there.
+//! Under which key an object is stored.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
-use crate::model::group::{
-    AccessRule, Block, GroupId, Label, Member, MemberId, NetworkGroup, Org, Peer, PeerId, RuleId,
-};
+use crate::model::group::{GroupId, Label, MemberId, NotAllowed, Org, PeerId, RuleId};
 
 /// A key of the store. As text: segments with `/` between, so that everything of a group has its key as prefix.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -17,26 +15,13 @@ pub enum Key {
     Peer(GroupId, PeerId),
     /// `groups/<group>/rules/<rule>`
     Rule(GroupId, RuleId),
-    /// `labels/<org>/<label>`: which group has the label. The label is percent-encoded.
+    /// `labels/<org>/<label>`: which group has the label. It is the slug ([`crate::model::group::Label::slug`]), and
+    /// percent-encoded.
     Label(Org, Label),
     /// `prefixes`: written by whoever takes or frees a prefix, so that two who do it at once notice.
     Prefixes,
     /// `blocks/<org>/<member>`
     Block(Org, MemberId),
-}
-
-/// What a key holds; as JSON in the store.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Object {
-    Group(NetworkGroup),
-    Member(Member),
-    Peer(Peer),
-    Rule(AccessRule),
-    /// The group that has the label.
-    Label(GroupId),
-    /// A number that grows.
-    Prefixes(u64),
-    Block(Block),
 }
 
 /// A key or value that nobody of this version wrote.
@@ -61,6 +46,47 @@ impl fmt::Display for Key {
     }
 }
 
+impl FromStr for Key {
+    type Err = NotAKey;
+
+    fn from_str(text: &str) -> Result<Key, NotAKey> {
+        let refused = |reason: String| NotAKey { key: text.to_owned(), reason };
+        let key = parse(text).map_err(|error| refused(error.to_string()))?;
+        let key = key.ok_or_else(|| refused("no key has this form".to_owned()))?;
+        // One object has one key.
+        if key.to_string() == text { Ok(key) } else { Err(refused(format!("it is written {key}"))) }
+    }
+}
+
+fn parse(text: &str) -> Result<Option<Key>, NotAllowed> {
+    let segments: Vec<&str> = text.split('/').collect();
+    Ok(Some(match segments.as_slice() {
+        ["groups", group] => Key::Group(group.parse()?),
+        ["groups", group, "members", member] => Key::Member(group.parse()?, member.parse()?),
+        ["groups", group, "peers", peer] => Key::Peer(group.parse()?, peer.parse()?),
+        ["groups", group, "rules", rule] => Key::Rule(group.parse()?, rule.parse()?),
+        ["labels", org, label] => {
+            let Some(label) = unescape(label) else { return Ok(None) };
+            Key::Label(org.parse()?, label.parse()?)
+        }
+        ["prefixes"] => Key::Prefixes,
+        ["blocks", org, member] => Key::Block(org.parse()?, member.parse()?),
+        _ => return Ok(None),
+    }))
+}
+
+fn unescape(text: &str) -> Option<String> {
+    let mut bytes = Vec::new();
+    let mut rest = text;
+    while let Some((plain, escaped)) = rest.split_once('%') {
+        bytes.extend(plain.bytes());
+        bytes.push(u8::from_str_radix(escaped.get(..2)?, 16).ok()?);
+        rest = &escaped[2..];
+    }
+    bytes.extend(rest.bytes());
+    String::from_utf8(bytes).ok()
+}
+
 /// Percent-encoded but for letters, digits and `-._` (RFC 3986, section 2.1).
 struct Escaped<'a>(&'a str);
 
@@ -74,5 +100,46 @@ impl fmt::Display for Escaped<'_> {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_is_read_as_it_was_written() {
+        let group = "groups/ng_0f0e0d0c-0b0a-4908-8706-050403020100";
+        for text in [
+            group,
+            &format!("{group}/members/app_x"),
+            &format!("{group}/peers/external_1"),
+            &format!("{group}/rules/r-1"),
+            "labels/default/caf%C3%A9%2F%25-1._%20x",
+            "prefixes",
+            "blocks/org.one/app_x",
+        ] {
+            assert_eq!(text.parse::<Key>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn what_is_no_key_is_refused() {
+        for text in [
+            "",
+            "groups",
+            "groups/",
+            "groups/x",
+            "labels/default/a b",
+            "labels/default/%zz",
+            "labels/default/%4",
+            "labels/default/%61",
+            "labels/default/%FF",
+            "prefixes/1",
+            "blocks/default/a/b",
+            "labels/default/%",
+        ] {
+            assert!(text.parse::<Key>().is_err(), "{text}");
+        }
     }
 }

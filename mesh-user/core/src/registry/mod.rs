@@ -5,20 +5,40 @@
 //! does no I/O, so it is the same over the embedded store and over etcd. What the kernel shall hold for it lives in
 //! [`crate::plan`].
 
+mod addresses;
+mod apply;
 mod change;
 mod command;
+mod decide;
+mod find;
 mod key;
+mod object;
+mod refusal;
 mod rights;
+mod rules;
+mod search;
 mod visible;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+};
 
-use crate::model::group::{AccessRule, Block, GroupId, Member, MemberId, NetworkGroup, Org, Peer, PeerId, RuleId};
+use crate::{
+    model::group::{AccessRule, Block, GroupId, Label, Member, MemberId, NetworkGroup, Org, Peer, PeerId, RuleId},
+    plan::PublicKey,
+};
 
 pub use change::{Change, Condition};
-pub use command::{Author, Command, MemberSpec, PeerSpec, Refusal, RefusalCode};
-pub use key::{Key, NotAKey, Object};
+pub use command::{Author, Command, MemberSpec, PeerSpec};
+pub use decide::{Ids, decide};
+pub use find::{Kind, Kinds};
+pub use key::{Key, NotAKey};
+pub use object::Object;
+pub use refusal::{Refusal, RefusalCode};
 pub use rights::Rights;
+pub use rules::Rules;
 pub use visible::{Deletions, View};
 
 /// A state of the store: every commit has the next one.
@@ -33,12 +53,15 @@ pub struct Entry {
     pub object: Option<Object>,
 }
 
-/// Cheap to clone: what did not change is shared.
+/// Cheap to clone: what did not change is shared. Made by [`Registry::apply`].
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Registry {
     pub revision: Revision,
     pub groups: BTreeMap<GroupId, Arc<Group>>,
     pub blocks: BTreeMap<(Org, MemberId), Stored<Block>>,
+    prefixes: Option<(Revision, u64)>,
+    /// By slug.
+    labels: BTreeMap<(Org, Label), GroupId>,
 }
 
 /// An object and the revision that it is of.
@@ -55,4 +78,37 @@ pub struct Group {
     pub members: BTreeMap<MemberId, Stored<Member>>,
     pub peers: BTreeMap<PeerId, Stored<Peer>>,
     pub rules: BTreeMap<RuleId, Stored<AccessRule>>,
+    addresses: BTreeMap<IpAddr, PeerId>,
+    keys: BTreeMap<PublicKey, PeerId>,
+    instances: BTreeSet<(MemberId, PeerId)>,
+}
+
+impl<T> std::ops::Deref for Stored<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.object
+    }
+}
+
+impl Group {
+    pub fn id(&self) -> &GroupId {
+        &self.group.id
+    }
+
+    /// The peer that has this address in the group.
+    pub fn peer_at(&self, address: IpAddr) -> Option<&Peer> {
+        self.peers.get(self.addresses.get(&address)?).map(|peer| &*peer.object)
+    }
+
+    pub fn peer_with_key(&self, key: &PublicKey) -> Option<&Peer> {
+        self.peers.get(self.keys.get(key)?).map(|peer| &*peer.object)
+    }
+
+    /// The peers of a member, in the order of ids.
+    pub fn peers_of<'a>(&'a self, member: &'a MemberId) -> impl Iterator<Item = &'a Peer> {
+        let instances = self.instances.range((member.clone(), PeerId::least())..);
+        let own = instances.take_while(move |(of, _)| of == member);
+        own.filter_map(|(_, peer)| self.peers.get(peer)).map(|peer| &*peer.object)
+    }
 }

@@ -5,7 +5,7 @@ use utoipa::ToSchema;
 
 use super::{NotAllowed, text::text};
 
-/// 1 to 128 characters; unique per org where it is a group's.
+/// 1 to 128 characters; a group's is unique in its org, and so is what DNS makes of it ([`Label::slug`]).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "String", into = "String")]
 #[schema(value_type = String, min_length = 1, max_length = 128)]
@@ -25,5 +25,38 @@ impl Label {
             return Ok(Label(text.to_owned()));
         }
         Err(NotAllowed::new("label", text, "1 to 128 characters"))
+    }
+
+    /// With `-` for comma, space, dot and underscore. A DNS label only if it is also 63 bytes of ASCII at most.
+    pub fn sanitized(&self) -> String {
+        self.0.chars().map(|letter| if matches!(letter, ',' | ' ' | '.' | '_') { '-' } else { letter }).collect()
+    }
+
+    /// What must differ between labels of one org: sanitized and in lower case, since DNS knows no case.
+    pub fn slug(&self) -> Label {
+        Label(self.sanitized().to_lowercase())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// NG-04
+    #[test]
+    fn what_dns_does_not_take_becomes_a_hyphen() {
+        let label: Label = " My db,v1.2_x ".parse().unwrap();
+        assert_eq!(label.as_str(), "My db,v1.2_x");
+        assert_eq!(label.sanitized(), "My-db-v1-2-x");
+        assert_eq!(label.slug().as_str(), "my-db-v1-2-x");
+    }
+
+    /// NG-04
+    #[test]
+    fn length_is_counted_in_characters() {
+        assert!("é".repeat(128).parse::<Label>().is_ok());
+        for bad in ["", "   ", "a\nb", &"x".repeat(129)] {
+            assert!(bad.parse::<Label>().is_err(), "{bad:?}");
+        }
     }
 }

@@ -13,7 +13,10 @@ pub struct Member {
     pub label: Option<String>,
     /// `<member>.m.<group>.<suffix>`, or a name of the operator's choice below an allowed suffix.
     pub domain_name: DomainName,
+    #[serde(alias = "type")]
     pub kind: MemberKind,
+    #[serde(default)]
+    pub status: MemberStatus,
     #[serde(default)]
     pub managed_by: ManagedBy,
 }
@@ -26,6 +29,15 @@ pub enum MemberKind {
     Addon,
     External,
     Loadbalancer,
+}
+
+/// Whether what the member stands for is there, as its platform or node reports. Unlinking cleans a deleted one away.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum MemberStatus {
+    #[default]
+    Active,
+    Deleted,
 }
 
 /// A name of DNS in lower case, without the final dot; at most 253 bytes of labels of 1 to 63 bytes.

@@ -20,7 +20,7 @@ pub use block::Block;
 pub use endpoint::{ClientEndpoint, Endpoint, ServerEndpoint, Term};
 pub use id::{GroupId, MemberId, NodeId, PeerId, RuleId};
 pub use label::Label;
-pub use member::{DomainName, Member, MemberKind};
+pub use member::{DomainName, Member, MemberKind, MemberStatus};
 pub use network_group::{Access, ManagedBy, NetworkGroup, Scope};
 pub use org::Org;
 pub use peer::{Peer, PeerKind, PeerRole};

@@ -20,6 +20,7 @@ pub struct NetworkGroup {
     #[serde(default)]
     pub tags: BTreeSet<Tag>,
     /// Never changes.
+    #[serde(default)]
     pub scope: Scope,
     /// The group's CIDR.
     #[schema(value_type = String)]

@@ -16,7 +16,7 @@ impl NotAllowed {
     }
 }
 
-/// A string newtype whose `parse(&str) -> Result<Self, NotAllowed>` has the rules.
+/// A newtype of `String` or `Arc<str>` whose `parse(&str) -> Result<Self, NotAllowed>` has the rules.
 macro_rules! text {
     ($name:ident) => {
         impl $name {
@@ -43,7 +43,7 @@ macro_rules! text {
 
         impl From<$name> for String {
             fn from(text: $name) -> String {
-                text.0
+                text.0.to_string()
             }
         }
 

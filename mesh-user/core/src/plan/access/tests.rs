@@ -5,7 +5,9 @@ use std::sync::Arc;
 use super::*;
 use crate::{
     explain::packet::{Sample, sample},
-    model::group::{ClientEndpoint, Endpoint, ManagedBy, Member, MemberKind, NetworkGroup, Peer, PeerKind, Scope},
+    model::group::{
+        ClientEndpoint, Endpoint, ManagedBy, Member, MemberKind, MemberStatus, NetworkGroup, Peer, PeerKind, Scope,
+    },
     plan::PublicKey,
     registry::{Revision, Stored},
 };
@@ -60,12 +62,9 @@ pub(crate) fn group(default_access: Access, peers: &[(&str, &str)], rules: &[&st
     };
     let peers: Vec<_> = peers.iter().enumerate().map(peer).collect();
     let members = peers.iter().map(|peer| (peer.parent_member.clone(), stored(member(peer.parent_member.as_str()))));
-    Group {
-        group: stored(group),
-        members: members.collect(),
-        rules: rules.iter().enumerate().map(rule).map(|rule| (rule.id.clone(), stored(rule))).collect(),
-        peers: peers.iter().map(|peer| (peer.id.clone(), stored(peer.clone()))).collect(),
-    }
+    let rules = rules.iter().enumerate().map(rule).map(|rule| (rule.id.clone(), stored(rule)));
+    let peers = peers.iter().map(|peer| (peer.id.clone(), stored(peer.clone())));
+    Group::new(stored(group), members.collect(), peers.collect(), rules.collect())
 }
 
 const WEB: &str = "10.101.0.5";

@@ -75,7 +75,7 @@ fn group(number: u32, peers: impl IntoIterator<Item = Peer>) -> Group {
         managed_by: ManagedBy::Api,
     };
     let peers = peers.into_iter().map(|peer| (peer.id.clone(), stored(peer))).collect();
-    Group { group: stored(group), members: BTreeMap::new(), peers, rules: BTreeMap::new() }
+    Group::new(stored(group), BTreeMap::new(), peers, BTreeMap::new())
 }
 
 fn placement(group: u32, peer: u32, listen_port: u16) -> Placement {

@@ -9,7 +9,8 @@ use crate::{
     model::{
         Role,
         group::{
-            Access, Block, ClientEndpoint, Endpoint, ManagedBy, Member, MemberKind, Peer, PeerId, PeerKind, Scope,
+            Access, Block, ClientEndpoint, Endpoint, ManagedBy, Member, MemberKind, MemberStatus, Peer, PeerId,
+            PeerKind, Scope,
         },
     },
     plan::PublicKey,
@@ -103,7 +104,14 @@ fn noun(group: u8, version: u64) -> NetworkGroup {
 
 fn member(id: MemberId) -> Member {
     let domain_name = "a.example".parse().expect("a name");
-    Member { id, label: None, domain_name, kind: MemberKind::Application, managed_by: ManagedBy::Api }
+    Member {
+        id,
+        label: None,
+        domain_name,
+        kind: MemberKind::Application,
+        status: MemberStatus::Active,
+        managed_by: ManagedBy::Api,
+    }
 }
 
 fn peer(id: PeerId, revision: u64) -> Peer {
@@ -140,7 +148,7 @@ fn after(registry: &Registry, act: Act) -> Registry {
         Act::Create(group) => {
             let made = || {
                 let group = stored(modified, noun(group, 1));
-                Arc::new(Group { group, members: BTreeMap::new(), peers: BTreeMap::new(), rules: BTreeMap::new() })
+                Arc::new(Group::new(group, BTreeMap::new(), BTreeMap::new(), BTreeMap::new()))
             };
             next.groups.entry(group_id(group)).or_insert_with(made);
         }
