@@ -36,6 +36,7 @@ pub(crate) fn group(default_access: Access, peers: &[(&str, &str)], rules: &[&st
         label: None,
         domain_name: format!("{id}.m.shop.cc-ng.cloud").parse().unwrap(),
         kind: MemberKind::Application,
+        status: MemberStatus::Active,
         managed_by: ManagedBy::Api,
     };
     let peer = |(at, (member, address)): (usize, &(&str, &str))| Peer {
