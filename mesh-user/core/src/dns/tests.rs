@@ -55,15 +55,11 @@ fn group(id: &str, label: &str, members: &[MemberFixture], peers: &[PeerFixture<
         }));
         (id.parse().unwrap(), stored)
     });
-    Arc::new(Group {
-        group: stored(json!({
-            "id": id, "ownerId": "default", "label": label, "scope": "workloads",
-            "networkIp": "10.105.0.0/16", "lastAllocatedIp": "10.105.0.9", "version": 1,
-        })),
-        members: members.collect(),
-        peers: peers.collect(),
-        rules: BTreeMap::new(),
-    })
+    let group = stored(json!({
+        "id": id, "ownerId": "default", "label": label, "scope": "workloads",
+        "networkIp": "10.105.0.0/16", "lastAllocatedIp": "10.105.0.9", "version": 1,
+    }));
+    Arc::new(Group::new(group, members.collect(), peers.collect(), BTreeMap::new()))
 }
 
 fn options(forwards: bool) -> Options {

@@ -14,9 +14,15 @@ pub struct Label(String);
 text!(Label);
 
 impl Label {
-    /// As it stands in DNS names: each comma, space, dot and underscore is a hyphen.
+    /// As it stands in DNS names, where it has no more than 63 bytes of ASCII: each comma, space, dot and underscore is a
+    /// hyphen.
     pub fn sanitized(&self) -> String {
         self.0.replace([',', ' ', '.', '_'], "-")
+    }
+
+    /// What must differ between labels of one org: sanitized and in lower case, since DNS knows no case.
+    pub fn slug(&self) -> Label {
+        Label(self.sanitized().to_ascii_lowercase())
     }
 
     fn parse(text: &str) -> Result<Label, NotAllowed> {
@@ -25,16 +31,6 @@ impl Label {
             return Ok(Label(text.to_owned()));
         }
         Err(NotAllowed::new("label", text, "1 to 128 characters"))
-    }
-
-    /// With `-` for comma, space, dot and underscore. A DNS label only if it is also 63 bytes of ASCII at most.
-    pub fn sanitized(&self) -> String {
-        self.0.chars().map(|letter| if matches!(letter, ',' | ' ' | '.' | '_') { '-' } else { letter }).collect()
-    }
-
-    /// What must differ between labels of one org: sanitized and in lower case, since DNS knows no case.
-    pub fn slug(&self) -> Label {
-        Label(self.sanitized().to_lowercase())
     }
 }
 
