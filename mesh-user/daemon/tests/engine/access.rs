@@ -47,7 +47,7 @@ fn policy(rules: &[[&str; 3]]) -> Option<Arc<Policy>> {
         "id": "ng_12345678-1234-4123-8123-123456789abc", "ownerId": "default", "label": "shop", "scope": "workloads",
         "networkIp": "10.101.0.0/16", "lastAllocatedIp": DB, "defaultAccess": "deny", "version": 1,
     }));
-    let mut state = Group { group, members: BTreeMap::new(), peers: BTreeMap::new(), rules: BTreeMap::new() };
+    let mut state = Group::new(group, BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
     for (id, address, side) in [("app_web", WEB, A), ("postgresql_db", DB, B)] {
         let member: Stored<Member> =
             stored(json!({"id": id, "domainName": format!("{id}.m.x.cc-ng.cloud"), "kind": "ADDON"}));
