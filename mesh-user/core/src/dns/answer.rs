@@ -12,7 +12,10 @@ use hickory_proto::{
     serialize::binary::{BinDecodable, BinDecoder, BinEncodable, BinEncoder},
 };
 
-use super::zones::{Found, Suffix, View};
+use super::{
+    group_names::Node,
+    zones::{Found, Suffix, View},
+};
 
 /// What a datagram may hold for one who does not say (RFC 1035, section 2.3.4).
 const PLAIN_LIMIT: usize = 512;
@@ -53,9 +56,8 @@ pub enum Outcome {
 }
 
 impl View {
-    /// Writes the answer to `query` into `answer`, which is cleared first. `turn` is another number with each query: the
-    /// addresses of a name begin at another one.
-    pub fn answer(&self, query: &[u8], transport: Transport, turn: usize, answer: &mut Vec<u8>) -> Outcome {
+    /// Writes the answer to `query` into `answer`, which is cleared first.
+    pub fn answer(&self, query: &[u8], transport: Transport, answer: &mut Vec<u8>) -> Outcome {
         answer.clear();
         let Ok(header) = Header::read(&mut BinDecoder::new(query)) else { return Outcome::Silence };
         // Two servers that answer each other's answers would never end.
@@ -65,7 +67,7 @@ impl View {
         let reply = match Message::from_vec(query) {
             _ if header.metadata.op_code != OpCode::Query => Reply::refusal(&header.metadata, ResponseCode::NotImp),
             Err(_) => Reply::refusal(&header.metadata, ResponseCode::FormErr),
-            Ok(query) => match self.reply(&query, transport, turn) {
+            Ok(query) => match self.reply(&query, transport) {
                 Some(reply) => reply,
                 None => return Outcome::Forward,
             },
@@ -77,7 +79,7 @@ impl View {
     }
 
     /// Nothing if the query is to be forwarded.
-    fn reply(&self, query: &Message, transport: Transport, turn: usize) -> Option<Reply> {
+    fn reply(&self, query: &Message, transport: Transport) -> Option<Reply> {
         let mut reply = Reply::to(query, transport);
         reply.metadata.recursion_available = self.served.forwards;
         if query.version() > 0 {
@@ -96,18 +98,18 @@ impl View {
                 reply.metadata.response_code = ResponseCode::NXDomain;
                 reply.authorities.push(self.start_of_authority(suffix));
             }
-            Found::Apex(suffix, addresses) => match self.apex(suffix, question) {
-                Some(record) => reply.answers.push(Answer::Record(record)),
-                None => self.node(&mut reply, suffix, question, addresses, turn),
+            Found::Apex(suffix, node) => match self.apex(suffix, question) {
+                Some(record) => reply.answers.push(Answer::Record(Box::new(record))),
+                None => self.node(&mut reply, suffix, question, node),
             },
-            Found::Node(suffix, addresses) => self.node(&mut reply, suffix, question, addresses, turn),
+            Found::Node(suffix, node) => self.node(&mut reply, suffix, question, node),
         }
         reply.metadata.authoritative = true;
         Some(reply)
     }
 
-    fn node(&self, reply: &mut Reply, suffix: &Suffix, question: &Query, addresses: &[IpAddr], turn: usize) {
-        reply.add_addresses(question, addresses, self.served.ttl, turn);
+    fn node(&self, reply: &mut Reply, suffix: &Suffix, question: &Query, node: &Node) {
+        reply.add_addresses(question, node, self.served.ttl);
         // The name is there without what was asked for (RFC 2308, section 2.2).
         if reply.answers.is_empty() && !reply.metadata.truncation {
             reply.authorities.push(self.start_of_authority(suffix));
@@ -135,6 +137,24 @@ impl View {
     }
 }
 
+/// Writes into `answer` that nobody could be asked; whether there is anything to answer to.
+pub fn server_failure(query: &[u8], answer: &mut Vec<u8>) -> bool {
+    answer.clear();
+    let Ok(query) = Message::from_vec(query) else { return false };
+    let mut reply = Reply::to(&query, Transport::Datagram).with_code(ResponseCode::ServFail);
+    reply.metadata.recursion_available = true;
+    reply.question = query.queries.first().cloned();
+    reply.write(answer)
+}
+
+/// Whether `response` may be what another server says to `query`: the same id and the same question (RFC 5452, section 9.1).
+pub fn is_response(query: &[u8], response: &[u8]) -> bool {
+    let (Ok(query), Ok(response)) = (Message::from_vec(query), Message::from_vec(response)) else { return false };
+    response.metadata.message_type == MessageType::Response
+        && response.metadata.id == query.metadata.id
+        && response.queries == query.queries
+}
+
 /// An answer in the making.
 #[derive(Debug)]
 struct Reply {
@@ -151,7 +171,7 @@ struct Reply {
 enum Answer {
     /// Of the name in the question: each costs two bytes of name, however many there are.
     Address(IpAddr, u32),
-    Record(Record),
+    Record(Box<Record>),
 }
 
 impl Reply {
@@ -181,7 +201,7 @@ impl Reply {
     }
 
     /// As many as fit, from another one with each turn.
-    fn add_addresses(&mut self, question: &Query, addresses: &[IpAddr], ttl: u32, turn: usize) {
+    fn add_addresses(&mut self, question: &Query, node: &Node, ttl: u32) {
         let (v4, v6) = match question.query_type() {
             RecordType::A => (true, false),
             RecordType::AAAA => (false, true),
@@ -189,11 +209,11 @@ impl Reply {
             _ => return,
         };
         let wanted = |address: &&IpAddr| if address.is_ipv4() { v4 } else { v6 };
-        let count = addresses.iter().filter(wanted).count();
+        let count = node.addresses().iter().filter(wanted).count();
         let opt = if self.edns.is_some() { OPT } else { 0 };
         let mut room = self.limit.saturating_sub(HEADER + question.name().len() + QUESTION + opt);
-        let begin = turn.checked_rem(count).unwrap_or_default();
-        for address in addresses.iter().filter(wanted).cycle().skip(begin).take(count) {
+        let begin = if count > 1 { node.next_turn() % count } else { 0 };
+        for address in node.addresses().iter().filter(wanted).cycle().skip(begin).take(count) {
             let size = RECORD + if address.is_ipv4() { 4 } else { 16 };
             let Some(left) = room.checked_sub(size) else {
                 self.metadata.truncation = true;

@@ -1,6 +1,13 @@
 //! Which names does one group have, and which addresses?
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use super::name::Key;
 use crate::{
@@ -11,8 +18,13 @@ use crate::{
 /// A label of a name, in lower case.
 pub(super) type LabelKey = Box<[u8]>;
 
-/// In the order of the peers' ids.
-pub(super) type Addresses = Arc<[IpAddr]>;
+/// The addresses of a name, and with which of them the next answer begins.
+#[derive(Debug, Default)]
+pub(super) struct Node {
+    /// In the order of the peers' ids.
+    addresses: Box<[IpAddr]>,
+    turn: AtomicUsize,
+}
 
 /// What does not depend on the suffix, and so is shared by all of them.
 #[derive(Debug)]
@@ -20,8 +32,8 @@ pub(super) struct GroupNames {
     pub(super) group: Arc<Group>,
     /// What may stand for the group beside its id.
     pub(super) label: Option<LabelKey>,
-    members: BTreeMap<LabelKey, Addresses>,
-    peers: BTreeMap<LabelKey, Addresses>,
+    members: BTreeMap<LabelKey, Arc<Node>>,
+    peers: BTreeMap<LabelKey, Arc<Node>>,
     /// Names that an operator has chosen.
     pub(super) chosen: Vec<Chosen>,
 }
@@ -31,7 +43,7 @@ pub(super) struct Chosen {
     pub(super) name: Key,
     pub(super) group: GroupId,
     pub(super) member: MemberId,
-    pub(super) addresses: Addresses,
+    pub(super) node: Arc<Node>,
 }
 
 /// What the second label of a name below a group may be.
@@ -39,6 +51,21 @@ pub(super) struct Chosen {
 pub(super) enum Kind {
     Member,
     Peer,
+}
+
+impl Node {
+    pub(super) fn new(addresses: impl Into<Box<[IpAddr]>>) -> Node {
+        Node { addresses: addresses.into(), turn: AtomicUsize::new(0) }
+    }
+
+    pub(super) fn addresses(&self) -> &[IpAddr] {
+        &self.addresses
+    }
+
+    /// Each name counts for itself: what is asked in between does not matter.
+    pub(super) fn next_turn(&self) -> usize {
+        self.turn.fetch_add(1, Ordering::Relaxed)
+    }
 }
 
 impl Kind {
@@ -57,10 +84,16 @@ impl GroupNames {
         for peer in group.peers.values() {
             by_parent.entry(&peer.object.parent_member).or_default().push(peer.object.endpoint.address());
         }
-        let members: Vec<(&MemberId, Addresses)> =
-            group.members.keys().map(|id| (id, by_parent.remove(id).unwrap_or_default().into())).collect();
-        let peers: Vec<(&Peer, Addresses)> =
-            group.peers.values().map(|peer| (&*peer.object, [peer.object.endpoint.address()].into())).collect();
+        let members: Vec<(&MemberId, Arc<Node>)> = group
+            .members
+            .keys()
+            .map(|id| (id, Arc::new(Node::new(by_parent.remove(id).unwrap_or_default()))))
+            .collect();
+        let peers: Vec<(&Peer, Arc<Node>)> = group
+            .peers
+            .values()
+            .map(|peer| (&*peer.object, Arc::new(Node::new([peer.object.endpoint.address()]))))
+            .collect();
         GroupNames {
             group: Arc::clone(group),
             label: host_label(&group.group.object.label.sanitized()),
@@ -76,7 +109,7 @@ impl GroupNames {
         }
     }
 
-    pub(super) fn of(&self, kind: Kind, label: &[u8]) -> Option<&Addresses> {
+    pub(super) fn of(&self, kind: Kind, label: &[u8]) -> Option<&Arc<Node>> {
         match kind {
             Kind::Member => self.members.get(label),
             Kind::Peer => self.peers.get(label),
@@ -103,7 +136,7 @@ pub(super) fn by_id_or_label<'a, T: Clone>(
     ids
 }
 
-fn chosen(group: &Group, members: &[(&MemberId, Addresses)], suffixes: &[DomainName]) -> Vec<Chosen> {
+fn chosen(group: &Group, members: &[(&MemberId, Arc<Node>)], suffixes: &[DomainName]) -> Vec<Chosen> {
     let id = &group.group.object.id;
     let own = |member: &MemberId, name: &DomainName| {
         suffixes.iter().any(|suffix| {
@@ -111,15 +144,14 @@ fn chosen(group: &Group, members: &[(&MemberId, Addresses)], suffixes: &[DomainN
             given.eq_ignore_ascii_case(name.as_str())
         })
     };
-    let named =
-        members.iter().map(|(member, addresses)| (*member, &group.members[*member].object.domain_name, addresses));
+    let named = members.iter().map(|(member, node)| (*member, &group.members[*member].object.domain_name, node));
     named
         .filter(|(member, name, _)| !own(member, name))
-        .map(|(member, name, addresses)| Chosen {
+        .map(|(member, name, node)| Chosen {
             name: Key::new(name),
             group: id.clone(),
             member: member.clone(),
-            addresses: Arc::clone(addresses),
+            node: Arc::clone(node),
         })
         .collect()
 }

@@ -25,7 +25,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use crate::registry::Group;
 
-pub use answer::{DATAGRAM_LIMIT, Outcome, STREAM_LIMIT, Transport};
+pub use answer::{DATAGRAM_LIMIT, Outcome, STREAM_LIMIT, Transport, is_response, server_failure};
 pub use zones::{Options, View, Zones};
 
 /// The groups that have a peer of this node, by the network namespace that the peer's tunnel is in.

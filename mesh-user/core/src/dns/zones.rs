@@ -9,7 +9,7 @@ use hickory_proto::rr::Name;
 
 use super::{
     LocalGroups,
-    group_names::{Addresses, Chosen, GroupNames, Kind, LabelKey, by_id_or_label},
+    group_names::{Chosen, GroupNames, Kind, LabelKey, Node, by_id_or_label},
     name::{Key, Labels},
 };
 use crate::model::group::{DomainName, GroupId};
@@ -42,7 +42,7 @@ pub struct View {
     /// By id and by label.
     groups: BTreeMap<LabelKey, Arc<GroupNames>>,
     /// The names that were chosen and those above them, which have no address.
-    chosen: BTreeMap<Key, Addresses>,
+    chosen: BTreeMap<Key, Arc<Node>>,
     /// The groups by id, to be used again.
     parts: BTreeMap<GroupId, Arc<GroupNames>>,
 }
@@ -53,8 +53,8 @@ pub(super) struct Served {
     pub(super) ttl: u32,
     pub(super) forwards: bool,
     names: Vec<DomainName>,
-    servers: Addresses,
-    nobody: Addresses,
+    servers: Arc<Node>,
+    nobody: Arc<Node>,
 }
 
 /// Apex of a zone.
@@ -73,9 +73,9 @@ pub(super) enum Found<'a> {
     Elsewhere,
     /// Below a suffix, but not there.
     Nothing(&'a Suffix),
-    Apex(&'a Suffix, &'a Addresses),
+    Apex(&'a Suffix, &'a Node),
     /// There, perhaps without any address.
-    Node(&'a Suffix, &'a Addresses),
+    Node(&'a Suffix, &'a Node),
 }
 
 impl Zones {
@@ -90,8 +90,8 @@ impl Zones {
             ttl: options.ttl,
             forwards: options.forwards,
             names: options.suffixes.clone(),
-            servers: servers.collect(),
-            nobody: Arc::new([]),
+            servers: Arc::new(Node::new(servers.collect::<Vec<_>>())),
+            nobody: Arc::default(),
         };
         Zones { options: Arc::new(served), views: BTreeMap::new(), serial: 0 }
     }
@@ -175,7 +175,7 @@ impl View {
         };
         let is_server = below == 1 && labels.label(0) == b"ns";
         match found {
-            Some(addresses) if !(is_server && addresses.is_empty()) => Found::Node(suffix, addresses),
+            Some(node) if !(is_server && node.addresses().is_empty()) => Found::Node(suffix, node),
             _ if is_server => Found::Node(suffix, &served.servers),
             _ => Found::Nothing(suffix),
         }
@@ -184,7 +184,7 @@ impl View {
 
 /// Members of one group that have chosen the same name share it, and so does one member in several groups. Else it stands for
 /// nobody: a group must not answer for a member of another one.
-fn chosen<'a>(served: &Served, all: impl Iterator<Item = &'a Chosen>) -> BTreeMap<Key, Addresses> {
+fn chosen<'a>(served: &Served, all: impl Iterator<Item = &'a Chosen>) -> BTreeMap<Key, Arc<Node>> {
     let mut by_name: BTreeMap<&Key, Vec<&Chosen>> = BTreeMap::new();
     for chosen in all {
         by_name.entry(&chosen.name).or_default().push(chosen);
@@ -202,7 +202,8 @@ fn chosen<'a>(served: &Served, all: impl Iterator<Item = &'a Chosen>) -> BTreeMa
                 nodes.insert(Key::from_bytes(above), Arc::clone(&served.nobody));
             }
         }
-        nodes.insert(name.clone(), sharers.iter().flat_map(|sharer| sharer.addresses.iter().copied()).collect());
+        let addresses: Vec<_> = sharers.iter().flat_map(|sharer| sharer.node.addresses()).copied().collect();
+        nodes.insert(name.clone(), Arc::new(Node::new(addresses)));
     }
     nodes
 }
