@@ -4,21 +4,27 @@
 //! transaction is taken whole or not at all, and a watch begins behind a revision. What the entries mean is known to
 //! `mesh_core::registry` alone.
 
+mod redb;
+
 use std::{future::Future, time::Duration};
 
 use futures_util::Stream;
 use mesh_core::registry::Revision;
+
+pub use redb::RedbStore;
 
 /// A driver. Clones share one store.
 pub trait Store: Clone + Send + Sync + 'static {
     /// Everything below `prefix` in the order of keys, as of one revision.
     fn list(&self, prefix: &str) -> impl Future<Output = Result<Listing, StoreError>> + Send;
 
-    /// All of it in the next revision, or [`Outcome::Changed`] and nothing.
+    /// All of it in the next revision, or [`Outcome::Changed`] and nothing. What has no effect (nothing, or deletes of what is
+    /// not there) is committed in the present revision.
     fn commit(&self, transaction: Transaction) -> impl Future<Output = Result<Outcome, StoreError>> + Send;
 
     /// Every commit behind `after` that touches `prefix`, in order, without a gap; then what is committed from now on. Ends
-    /// after an error; [`StoreError::Compacted`]: list again.
+    /// after an error; [`StoreError::Compacted`]: list again. That is also said of a revision that is still to come: the
+    /// store is an older one than the reader's.
     fn watch(
         &self,
         prefix: &str,
@@ -88,13 +94,15 @@ pub struct Committed {
     pub changes: Vec<(String, Option<Vec<u8>>)>,
 }
 
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
     /// The history behind the revision is gone.
     #[error("the store's history begins after revision {0:?}")]
     Compacted(Revision),
     #[error("there is no lease {0:?}")]
     NoLease(LeaseId),
+    #[error("a transaction changes {0:?} twice")]
+    Twice(String),
     /// It cannot be used: damaged, newer, out of space, out of reach.
     #[error("{0}")]
     Unusable(String),
