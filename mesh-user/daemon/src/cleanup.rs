@@ -49,6 +49,9 @@ async fn remove_devices(netlink: &Netlink, links: &Links, record: &Record) -> Re
         netlink.delete_link(link.index).await.with_context(|| device.0.clone())?;
         removed += 1;
     }
+    for (device, group) in &record.groups {
+        removed += usize::from(reconcile::delete_group(netlink, device, group).await?);
+    }
     Ok(removed)
 }
 

@@ -3,6 +3,8 @@
 //! Settings and manifests become a plan, the plan and the world become steps, the steps are applied. A manifest change, a
 //! change in the kernel and a lost tunnel all end in that one way. What is refused leaves everything as it was.
 
+mod groups;
+
 use std::{sync::Arc, time::Instant};
 
 use anyhow::{Context as _, Result};
@@ -14,7 +16,7 @@ use mesh_core::{
 };
 use tokio::{
     sync::{mpsc, watch},
-    time::{Duration, sleep},
+    time::{Duration, interval, sleep},
 };
 
 use crate::{
@@ -24,6 +26,7 @@ use crate::{
     reconcile::World,
     shard,
 };
+pub use groups::WantedGroups;
 
 /// Kernel changes come in bursts; they are answered together.
 const SETTLE: Duration = Duration::from_millis(100);
@@ -38,6 +41,8 @@ pub struct Wakes {
     pub manifests: mpsc::Receiver<()>,
     pub kernel: mpsc::Receiver<()>,
     pub shards: mpsc::Receiver<shard::Event>,
+    /// The tunnels of network groups.
+    pub groups: watch::Receiver<WantedGroups>,
 }
 
 /// Where the loop tells the others what it knows.
@@ -74,6 +79,10 @@ pub struct Control {
     refused: Vec<String>,
     /// What stands in the way of the plan in force.
     trouble: Vec<String>,
+    /// As the agent wants them.
+    groups: WantedGroups,
+    /// What stands in their way.
+    group_trouble: Vec<String>,
 }
 
 impl Control {
@@ -92,19 +101,29 @@ impl Control {
             started: false,
             refused: Vec::new(),
             trouble: Vec::new(),
+            groups: None,
+            group_trouble: Vec::new(),
         })
     }
 
     /// Puts the first plan in force, then follows changes for ever. Fails if the start fails, and if one of those who wake
     /// it is no more: a loop that is deaf on one side would seem to work.
     pub async fn run(mut self, mut wakes: Wakes) -> Result<()> {
+        self.groups.clone_from(&wakes.groups.borrow_and_update());
         if let Err(error) = self.begin().await {
             self.world.withdraw()?;
             return Err(error);
         }
+        let mut housework = interval(HEARTBEAT);
         loop {
             self.publish();
             tokio::select! {
+                woken = wakes.groups.changed() => {
+                    woken.context("the agent of network groups ended: restart meshd")?;
+                    wakes.groups.mark_unchanged();
+                    self.regroup(&wakes.groups).await;
+                }
+                _ = housework.tick() => self.keep_house().await,
                 woken = wakes.manifests.recv() => {
                     woken.context("the watch of the manifest directory ended: restart meshd")?;
                     self.reload().await;
@@ -222,6 +241,12 @@ impl Control {
 
     async fn hear(&mut self, event: shard::Event) {
         match event {
+            shard::Event::TunLost(device) | shard::Event::SocketLost(device) if self.world.is_group(&device) => {
+                tracing::warn!(device = device.0, "the tunnel of a group lost its device or socket");
+                self.world.release_group(&device);
+                self.converge_groups().await;
+            }
+            shard::Event::SessionChanged(device, _) if self.world.is_group(&device) => self.world.note_session(),
             shard::Event::TunLost(device) | shard::Event::SocketLost(device) => {
                 tracing::warn!(device = device.0, "the tunnel lost its device or socket");
                 self.world.forget_tunnel(&device);
@@ -248,9 +273,11 @@ impl Control {
 
     /// Observes, and applies what is missing. An error: refused before anything was done. Else: what went wrong then, and
     /// the next look tries again.
-    async fn converge(&mut self, plan: Plan, allocations: Allocations, leave: Leave) -> Result<Vec<String>> {
+    async fn converge(&mut self, mut plan: Plan, allocations: Allocations, leave: Leave) -> Result<Vec<String>> {
+        plan.groups = self.groups.as_deref().cloned().unwrap_or_default();
         let observed = self.world.observe(&plan).await?;
-        let mut steps = steps(&plan, &observed);
+        let (group_steps, mut steps): (Vec<_>, Vec<_>) =
+            steps(&plan, &observed).into_iter().partition(|step| matches!(step, Step::Group(..)));
         if leave == Leave::AbsentDevices {
             steps.retain(|step| self.world.is_possible(step, &plan));
         }
@@ -265,6 +292,10 @@ impl Control {
         self.log(&plan, &steps);
         self.plan = Arc::new(plan);
         let applied = self.apply(&steps).await;
+        if self.groups.is_some() {
+            self.world.prepare_groups(&group_steps)?;
+            self.apply_groups(group_steps).await;
+        }
         self.published.plans.send_replace(Arc::clone(&self.plan));
         let settled = self.world.settle();
         let failed = [applied, settled].into_iter().filter_map(Result::err);
@@ -314,7 +345,7 @@ impl Control {
             tables: self.world.tables(),
             listen_ports: self.world.listen_ports(),
             hooks: self.world.hooks(),
-            problems: self.refused.iter().chain(&self.trouble).cloned().collect(),
+            problems: self.refused.iter().chain(&self.trouble).chain(&self.group_trouble).cloned().collect(),
             notices: self.intent.as_ref().map(|intent| intent.notices.clone()).unwrap_or_default(),
         };
         self.published.snapshots.send_replace(Arc::new(snapshot));

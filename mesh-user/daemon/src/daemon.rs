@@ -47,11 +47,13 @@ pub async fn run(settings: Settings) -> Result<()> {
 
     let (shards, shard_events) = Shards::start(settings.shards.unwrap_or_else(Shards::default_count))?;
     let shards = Arc::new(shards);
+    let (_groups, wanted_groups) = watch::channel(None);
     // Subscribed before the first look, so that no change falls in between.
     let wakes = Wakes {
         manifests: manifests::watch(&settings.directories.manifests)?,
         kernel: netlink::changes()?,
         shards: forward(shard_events),
+        groups: wanted_groups,
     };
     let loaded = programs.then(|| Bpf::load(&settings.directories.pins, settings.log_bpf)).transpose()?;
     let mut world = World::open(Netlink::open()?, Arc::clone(&shards), secret, state, loaded).await?;

@@ -3,6 +3,8 @@
 //! A file is replaced as a whole (written beside it, then renamed) and carries a version. One that is damaged or of a
 //! newer version is an error that names it; it is left as it is.
 
+mod groups;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -21,12 +23,14 @@ use mesh_core::{
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+pub use groups::{GroupEndpoints, GroupRecord, public_key};
+
 const VERSION: u32 = 1;
 const ALLOCATIONS: &str = "allocations.json";
 const RECORD: &str = "applied.json";
 
 /// The state directory, mode 0700.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct StateDirectory {
     path: PathBuf,
 }
@@ -38,6 +42,8 @@ pub struct StateDirectory {
 pub struct Record {
     /// TUN devices that we made.
     pub tunnels: BTreeSet<DeviceName>,
+    /// The same for network groups; these may be in other network namespaces.
+    pub groups: BTreeMap<DeviceName, GroupRecord>,
     /// Addresses that we added: the kernel marks them only since 5.18.
     pub addresses: BTreeSet<DeviceAddress>,
     /// Values that we found when we first wrote a setting.

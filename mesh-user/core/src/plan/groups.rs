@@ -17,7 +17,7 @@ use std::{
 use ipnet::IpNet;
 use mesh_common::ids::ConnectionId;
 
-use super::{DEVICE_PREFIX, DeviceName, PublicKey, tunnels::fnv1a};
+use super::{DEVICE_PREFIX, DeviceName, Policy, PublicKey, tunnels::fnv1a};
 use crate::{
     model::group::{Endpoint, GroupId, MemberId, Peer, PeerId},
     registry::Group,
@@ -44,6 +44,8 @@ pub struct GroupTunnel {
     /// The local peer's address, with the prefix length of the group.
     pub address: IpNet,
     pub peers: BTreeMap<PublicKey, Arc<GroupPeer>>,
+    /// What may pass between which of them; `None`: everything.
+    pub policy: Option<Arc<Policy>>,
 }
 
 /// Another peer of the group, as one device knows it.
@@ -152,11 +154,20 @@ fn tunnel(source: &Source, before: Option<&Arc<GroupTunnel>>) -> Option<Arc<Grou
         listen_port: placement.listen_port,
         address: IpNet::new(own.endpoint.address(), prefix_len).ok()?,
         peers: peers(group, own, siblings, before.map(|before| &before.peers)),
+        policy: policy(group, before.and_then(|before| before.policy.as_ref())),
     };
     // Most changes of a group (a tag, a description) are none of its tunnels.
     Some(match before {
         Some(before) if **before == tunnel => Arc::clone(before),
         _ => Arc::new(tunnel),
+    })
+}
+
+fn policy(group: &Group, before: Option<&Arc<Policy>>) -> Option<Arc<Policy>> {
+    let policy = Policy::of(group)?;
+    Some(match before {
+        Some(before) if **before == policy => Arc::clone(before),
+        _ => Arc::new(policy),
     })
 }
 

@@ -53,6 +53,8 @@ fn group(device: &DeviceName, step: &GroupStep, f: &mut fmt::Formatter<'_>) -> f
         GroupStep::Create(tunnel) => write!(f, "create group tunnel {device}: {}", Line(&**tunnel)),
         GroupStep::SetMtu(mtu) => write!(f, "set mtu of {device} to {mtu}"),
         GroupStep::SetPort(port) => write!(f, "set port of {device} to {port}"),
+        GroupStep::SetPolicy(Some(_)) => write!(f, "set access rules of {device}"),
+        GroupStep::SetPolicy(None) => write!(f, "allow everything on {device}"),
         GroupStep::Remove => write!(f, "remove group tunnel {device}"),
         GroupStep::AddPeer(key, peer) => write!(f, "add peer {key} to {device}: {}", Line(&**peer)),
         GroupStep::UpdatePeer(key, peer) => write!(f, "update peer {key} of {device}: {}", Line(&**peer)),

@@ -59,6 +59,9 @@ fn change(device: &DeviceName, old: &GroupTunnel, new: &GroupTunnel, steps: &mut
     if old.listen_port != new.listen_port {
         steps.push(Step::Group(device.clone(), GroupStep::SetPort(new.listen_port)));
     }
+    if old.policy != new.policy {
+        steps.push(Step::Group(device.clone(), GroupStep::SetPolicy(new.policy.clone())));
+    }
     extend(device, &old.peers, &new.peers, steps);
 }
 

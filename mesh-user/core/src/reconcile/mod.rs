@@ -17,8 +17,8 @@ use ipnet::IpNet;
 use mesh_common::{ids::ConnectionId, ids::RemapId, maps::Node};
 
 use crate::plan::{
-    Attachment, Connection, DeviceAddress, DeviceName, GroupPeer, GroupTunnel, Neighbour, Peer, PublicKey, Remap,
-    Route, Sysctl, TableEntry, Tunnel,
+    Attachment, Connection, DeviceAddress, DeviceName, GroupPeer, GroupTunnel, Neighbour, Peer, Policy, PublicKey,
+    Remap, Route, Sysctl, TableEntry, Tunnel,
 };
 
 pub use groups::group_steps;
@@ -87,6 +87,8 @@ pub enum GroupStep {
     Create(Arc<GroupTunnel>),
     SetMtu(u16),
     SetPort(u16),
+    /// In force with the device's last step.
+    SetPolicy(Option<Arc<Policy>>),
     Remove,
     /// Nothing is routed to the peer before the device's last step.
     AddPeer(PublicKey, Arc<GroupPeer>),

@@ -88,6 +88,7 @@ impl Observed {
             }
             GroupStep::SetMtu(mtu) => self.change_group(&device, |tunnel| tunnel.mtu = mtu),
             GroupStep::SetPort(port) => self.change_group(&device, |tunnel| tunnel.listen_port = port),
+            GroupStep::SetPolicy(policy) => self.change_group(&device, |tunnel| tunnel.policy = policy),
             GroupStep::Remove => _ = self.groups.remove(&device),
             GroupStep::AddPeer(key, peer) | GroupStep::UpdatePeer(key, peer) => {
                 self.change_group(&device, |tunnel| _ = tunnel.peers.insert(key, peer));

@@ -10,6 +10,7 @@ pub mod netlink;
 pub mod netlink_address;
 pub mod netlink_neighbour;
 pub mod netlink_route;
+pub mod netns;
 pub mod privileges;
 pub mod slot_map;
 pub mod steering;

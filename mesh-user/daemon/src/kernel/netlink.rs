@@ -2,7 +2,7 @@
 //!
 //! Addresses, routes and neighbours have a file each beside this one.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
 use anyhow::{Context as _, Result};
 use futures_util::{StreamExt as _, TryStreamExt as _};
@@ -64,6 +64,15 @@ impl Netlink {
             .context("cannot open a netlink socket: is the kernel built with CONFIG_NET?")?;
         tokio::spawn(connection);
         Ok(Netlink { handle })
+    }
+
+    /// The same in the network namespace of `path`, which lives at least as long as what this returns.
+    pub fn open_in(path: &Path) -> Result<Self> {
+        let runtime = tokio::runtime::Handle::try_current().context("no tokio runtime drives netlink here")?;
+        super::netns::within(Some(path), || {
+            let _within = runtime.enter();
+            Netlink::open()
+        })
     }
 
     pub async fn links(&self) -> Result<Links> {

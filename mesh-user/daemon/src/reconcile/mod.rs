@@ -4,6 +4,7 @@
 //! that observes and applies it. Only what is ours is seen and touched.
 
 mod addresses;
+mod groups;
 mod maps;
 mod neighbours;
 mod notes;
@@ -18,7 +19,7 @@ use std::{
     sync::Arc,
 };
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use ipnet::IpNet;
 use mesh_common::ids::{ConnectionId, IfIndex, RemapId};
 use mesh_core::{
@@ -34,8 +35,10 @@ use crate::{
         udp::UdpSockets,
     },
     shard::Shards,
-    state::{Record, StateDirectory},
+    state::{GroupEndpoints, Record, StateDirectory},
 };
+use groups::LiveGroup;
+pub(crate) use groups::delete_group;
 pub use programs::HookReport;
 use programs::Programs;
 pub(crate) use sysctls::restore as restore_sysctl;
@@ -56,6 +59,11 @@ pub struct World {
     /// Addresses that are not ours, as of the last observation.
     foreign: BTreeSet<DeviceAddress>,
     tunnels: BTreeMap<DeviceName, LiveTunnel>,
+    groups: BTreeMap<DeviceName, LiveGroup>,
+    /// Of peers of groups that had a session with the run before, and were not called yet.
+    resumed_endpoints: GroupEndpoints,
+    /// Sessions of groups came or went since their endpoints were kept.
+    has_new_sessions: bool,
     /// Bound before anything else is done, so that a port in use is found while nothing has changed.
     sockets: BTreeMap<(DeviceName, Vec<u16>), Vec<UdpSockets>>,
     tables: Judgement,
@@ -77,7 +85,7 @@ impl World {
         state: StateDirectory,
         loaded: Option<Loaded>,
     ) -> Result<Self> {
-        let record = state.record()?;
+        let (record, resumed_endpoints) = (state.record()?, state.group_endpoints()?);
         let links = netlink.links().await?;
         let (programs, maps) = loaded.map(Programs::new).unzip();
         Ok(World {
@@ -89,6 +97,9 @@ impl World {
             links,
             foreign: BTreeSet::new(),
             tunnels: BTreeMap::new(),
+            groups: BTreeMap::new(),
+            resumed_endpoints,
+            has_new_sessions: false,
             sockets: BTreeMap::new(),
             tables: Judgement::new(maps),
             programs,
@@ -131,6 +142,9 @@ impl World {
         let mut addresses = self.netlink.our_addresses(&self.links, &self.record.addresses).await?;
         self.foreign = self.netlink.addresses(&self.links).await?.difference(&addresses).cloned().collect();
         let tunnels = self.observe_tunnels(plan, &mut addresses);
+        addresses.retain(|address| !self.record.groups.contains_key(&address.device));
+        self.inspect_groups().await?;
+        let groups = self.observe_groups(plan);
         self.tell_link_addresses(plan)?;
         self.prove_redirects(plan)?;
         Ok(Observed {
@@ -144,7 +158,7 @@ impl World {
             remaps: self.observe_remaps(),
             connections: self.connections.clone(),
             node: self.observe_node(),
-            groups: BTreeMap::new(),
+            groups,
         })
     }
 
@@ -224,7 +238,7 @@ impl World {
                 self.connections.remove(id);
             }
             Step::AwaitShards => self.await_shards()?,
-            Step::Group(device, _) => bail!("{device}: no plan of this daemon has tunnels of groups"),
+            Step::Group(device, step) => self.apply_group(device, std::slice::from_ref(step)).await?,
         }
         Ok(())
     }

@@ -11,6 +11,7 @@ use crate::kernel::sysctl;
 
 impl World {
     pub(super) fn note_new(&mut self, steps: &[Step]) -> Result<()> {
+        self.note_groups(steps);
         for step in steps {
             match step {
                 Step::CreateTunnel(device, tunnel) => self.note_tunnel(device, tunnel),

@@ -249,8 +249,9 @@ impl World {
         self.sockets.remove(&(device.clone(), ports.to_vec())).map_or_else(|| bind(device, ports), Ok)
     }
 
-    fn update_wireguard_ports(&mut self) -> Result<()> {
-        let ports = self.tunnels.values().flat_map(|live| live.ports.iter().copied()).collect();
+    pub(super) fn update_wireguard_ports(&mut self) -> Result<()> {
+        let ports =
+            self.tunnels.values().flat_map(|live| live.ports.iter().copied()).chain(self.group_ports()).collect();
         let writes = self.tables.slots.set_wireguard_ports(ports);
         self.tables.changed(&writes)
     }

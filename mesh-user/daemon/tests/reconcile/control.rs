@@ -7,7 +7,7 @@ use mesh_core::{model::Settings, plan::Plan, tunnel::StaticSecret};
 use mesh_lab::demo::{self, Connection};
 use meshd::{
     api::Snapshot,
-    control::{Control, Published, Wakes},
+    control::{Control, Published, Wakes, WantedGroups},
     shard,
 };
 use tokio::{
@@ -27,6 +27,7 @@ struct Ends {
     shards: mpsc::Sender<shard::Event>,
     snapshots: watch::Receiver<Arc<Snapshot>>,
     _plans: watch::Receiver<Arc<Plan>>,
+    _groups: watch::Sender<WantedGroups>,
 }
 
 impl Ends {
@@ -57,8 +58,9 @@ async fn start(directory: &Path) -> Result<(impl Future<Output = Result<()>>, En
     let (publisher, snapshots) = watch::channel(Arc::default());
     let published = Published { plans, snapshots: publisher };
     let control = Control::new(settings, secret().public_key(), world(directory).await?, published)?;
-    let wakes = Wakes { manifests: manifest_wakes, kernel: kernel_wakes, shards: events };
-    Ok((control.run(wakes), Ends { manifests, kernel, shards, snapshots, _plans: plan_reader }))
+    let (wanted, groups) = watch::channel(None);
+    let wakes = Wakes { manifests: manifest_wakes, kernel: kernel_wakes, shards: events, groups };
+    Ok((control.run(wakes), Ends { manifests, kernel, shards, snapshots, _plans: plan_reader, _groups: wanted }))
 }
 
 /// Runs `story` beside the loop, which must not end before it.

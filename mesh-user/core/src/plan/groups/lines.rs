@@ -59,10 +59,13 @@ fn peer_line(device: &DeviceName, key: &PublicKey, peer: &GroupPeer) -> String {
 
 impl fmt::Display for Line<'_, GroupTunnel> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let GroupTunnel { group, peer, mtu, listen_port, address, netns, .. } = self.0;
+        let GroupTunnel { group, peer, mtu, listen_port, address, netns, policy, .. } = self.0;
         write!(f, "{address} for peer {peer} of {group}, mtu {mtu}, port {listen_port}")?;
-        match netns {
-            Some(netns) => write!(f, ", in {}", netns.display()),
+        if let Some(netns) = netns {
+            write!(f, ", in {}", netns.display())?;
+        }
+        match policy {
+            Some(_) => f.write_str(", by access rules"),
             None => Ok(()),
         }
     }

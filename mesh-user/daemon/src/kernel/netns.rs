@@ -1,0 +1,88 @@
+//! How is something done in another network namespace, and is the namespace of a path still the one of before?
+//!
+//! A thread of its own enters the namespace and ends with the work, so that no other thread ever changes its namespace.
+//! Descriptors that were opened there keep the namespace alive.
+
+use std::{
+    fs::File,
+    io,
+    os::fd::AsFd as _,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+/// File system type of what a namespace's path leads to (`NSFS_MAGIC`, linux/magic.h).
+const NSFS: u64 = 0x6e73_6673;
+
+/// Which namespace a path leads to; another one of the same path is another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+/// The namespace that `path` (`/run/netns/NAME`, `/proc/PID/ns/net`) leads to; `None`: to none, or it is gone.
+pub fn identity(path: &Path) -> Option<Identity> {
+    let file = File::open(path).ok()?;
+    let kind = rustix::fs::fstatfs(&file).ok()?.f_type;
+    let stat = rustix::fs::fstat(&file).ok()?;
+    (u64::try_from(kind) == Ok(NSFS)).then_some(Identity { device: stat.st_dev, inode: stat.st_ino })
+}
+
+/// Does `work` in the namespace of `path`; `None`: in this one, on this thread.
+pub fn within<T: Send>(path: Option<&Path>, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    let Some(path) = path else { return work() };
+    let namespace = open(path)?;
+    std::thread::scope(|scope| {
+        let inside = scope.spawn(|| {
+            move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)).with_context(|| {
+                format!("{} cannot be entered: is it a network namespace, and are we root?", path.display())
+            })?;
+            work()
+        });
+        inside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+fn open(path: &Path) -> Result<File> {
+    File::open(path).map_err(|error| {
+        let shown = path.display();
+        match error.kind() {
+            io::ErrorKind::NotFound => anyhow::anyhow!("there is no network namespace {shown}"),
+            _ => anyhow::anyhow!("cannot open the network namespace {shown}: {error}"),
+        }
+    })
+}
+
+/// A name for messages.
+pub fn shown(path: Option<&PathBuf>) -> String {
+    path.map_or_else(|| "the network namespace of meshd".to_owned(), |path| path.display().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_is_done_where_it_should_be() {
+        let lab = mesh_lab::Lab::new().unwrap();
+        let namespace = lab.namespace("inside").unwrap();
+        let path = namespace.path();
+        let here = |path: Option<&Path>| {
+            within(path, || Ok(std::fs::read_link("/proc/thread-self/ns/net")?.display().to_string())).unwrap()
+        };
+        assert_ne!(here(Some(&path)), here(None));
+        let inode = format!("net:[{}]", identity(&path).unwrap().inode);
+        assert_eq!(here(Some(&path)), inode);
+    }
+
+    #[test]
+    fn what_is_no_namespace_has_no_identity() {
+        assert_eq!(identity(Path::new("/proc/self/status")), None);
+        assert_eq!(identity(Path::new("/nonexistent")), None);
+        let error = within(Some(Path::new("/nonexistent")), || Ok(())).unwrap_err().to_string();
+        assert_eq!(error, "there is no network namespace /nonexistent");
+    }
+}
