@@ -29,7 +29,7 @@ use crate::{
         tun::{GSO_MAX_SIZE, Tun},
         udp::UdpSockets,
     },
-    shard::{Command, Queue, Routing, Spread},
+    shard::{Admission, Command, Queue, Routing, Spread},
     state::GroupRecord,
 };
 
@@ -187,7 +187,7 @@ impl World {
             secret: Some(secret),
             spread: Spread::Peers,
             queues: tuns.into_iter().zip([sockets]).map(|(tun, sockets)| Queue { tun, sockets }).collect(),
-            routing: Routing::AllowedIps(Arc::default(), None),
+            routing: Routing::AllowedIps(Arc::default(), Admission::default()),
         })?;
         let tunnel = Arc::new(GroupTunnel { peers: BTreeMap::new(), ..(**tunnel).clone() });
         let live = LiveGroup { tunnel, index, namespace, pending: Vec::new(), allowed: Arc::default(), is_stale: true };
@@ -257,8 +257,8 @@ impl World {
         if std::mem::take(&mut live.is_stale) {
             let prefixes = live.tunnel.peers.values().map(|peer| (IpNet::from(peer.address), peer.number));
             live.allowed = Arc::new(AllowedIps::new(prefixes));
-            let policy = live.tunnel.policy.clone();
-            live.pending.push(Command::SetAllowedIps(device.clone(), Arc::clone(&live.allowed), policy));
+            let admission = live.admission();
+            live.pending.push(Command::SetAllowedIps(device.clone(), Arc::clone(&live.allowed), admission));
         }
         let told = self.shards.apply_all(live.pending.drain(..));
         drop(before);
@@ -279,6 +279,10 @@ impl World {
 }
 
 impl LiveGroup {
+    fn admission(&self) -> Admission {
+        Admission { own: Some(self.tunnel.address.addr()), policy: self.tunnel.policy.clone() }
+    }
+
     fn add_peer(&mut self, device: &DeviceName, key: PublicKey, peer: &Arc<GroupPeer>) {
         if self.tunnel.peers.contains_key(&key) {
             return self.update_peer(device, key, peer);
