@@ -24,7 +24,7 @@ impl Confirmation {
             return Ok(());
         }
         if !io::stdin().is_terminal() {
-            let message = format!("{consequence} Nothing was changed: there is no terminal to ask at");
+            let message = format!("there is no terminal to ask at, and nothing was changed: {consequence}");
             return Err(Failure::usage(message, "--yes goes on without a question"));
         }
         eprint!("{consequence}\nGo on? [y/N] ");

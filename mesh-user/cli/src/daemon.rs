@@ -20,6 +20,7 @@ const DEFAULT_SOCKET: &str = "/run/mesh/meshd.sock";
 const CONTEXTS_VARIABLE: &str = "MESH_CONTEXTS";
 
 #[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Which daemon")]
 pub(crate) struct Endpoint {
     /// The daemon's socket [default: $MESHD_SOCKET, else the current context, else /run/mesh/meshd.sock]
     #[arg(long, global = true, value_name = "PATH", conflicts_with = "context")]
@@ -130,10 +131,10 @@ pub(crate) fn load(path: &Path) -> Result<Contexts, Failure> {
 }
 
 pub(crate) fn find<'a>(contexts: &'a Contexts, name: &str, path: &Path) -> Result<&'a mesh_client::Entry, Failure> {
-    let missing = |error: mesh_client::ContextsError| {
-        Failure::new(Exit::NotFound, error.to_string(), "`meshctl context set NAME --server URL` makes one")
-    };
-    contexts.find(name, path).map_err(missing)
+    contexts.find(name, path).map_err(|error| {
+        let hint = "`meshctl context set NAME --server URL` makes one";
+        Failure::new(Exit::NotFound, error.to_string(), hint).with_code("unknown_context")
+    })
 }
 
 /// Of a context of this user, as another daemon is told.

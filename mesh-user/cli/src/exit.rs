@@ -70,6 +70,13 @@ impl Failure {
         Failure::new(Exit::Usage, message, hint)
     }
 
+    /// Something more precise than the exit code says.
+    #[must_use]
+    pub(crate) fn with_code(mut self, code: &str) -> Self {
+        code.clone_into(&mut self.error.code);
+        self
+    }
+
     /// Adds a sentence to the hint.
     #[must_use]
     pub(crate) fn and_hint(mut self, more: &str) -> Self {

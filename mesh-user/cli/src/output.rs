@@ -10,11 +10,11 @@ use crate::exit::Failure;
 pub(crate) enum Output {
     #[default]
     Table,
-    /// A table with more columns
+    // A table with more columns.
     Wide,
     Json,
     Yaml,
-    /// Names alone, one a line
+    // Names alone, one a line.
     Name,
 }
 

@@ -11,18 +11,24 @@ use mesh_core::{
 use super::{Desk, external, show};
 use crate::exit::Failure;
 
+/// What `create external` and `delete external` begin with.
+const RESERVED: &str = "external";
+
 #[derive(Debug, Args)]
-#[command(subcommand_negates_reqs = true, args_conflicts_with_subcommands = true)]
+#[command(subcommand_negates_reqs = true, args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     what: Option<What>,
+    /// Of the group, unique in its org and part of its names; it never changes
     #[arg(required = true)]
     label: Option<Label>,
     /// Members of the beginning, by id
     #[arg(long, value_name = "ID,..", value_delimiter = ',')]
     link: Vec<MemberId>,
+    /// What it is for
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
+    /// Words to find it by
     #[arg(long, value_name = "TAG,..", value_delimiter = ',')]
     tags: Vec<Tag>,
     /// The group's addresses [default: the highest free block of the daemon's pool]
@@ -31,14 +37,11 @@ pub(crate) struct Arguments {
     /// How large that block is
     #[arg(long, value_name = "LENGTH", conflicts_with = "cidr")]
     prefix_length: Option<u8>,
-    /// Members may talk with each other unless a rule is needed [default]
-    #[arg(long, conflicts_with = "default_deny")]
-    default_allow: bool,
-    /// Members may do only what a rule allows
+    /// Members may do only what a rule allows: the same as --default-access deny
     #[arg(long)]
     default_deny: bool,
-    /// The same, as a value
-    #[arg(long, value_name = "allow|deny", value_parser = super::update::access, conflicts_with_all = ["default_allow", "default_deny"])]
+    /// Whether members may do what no rule allows [default: allow]
+    #[arg(long, value_name = "allow|deny", value_parser = super::update::access, conflicts_with = "default_deny")]
     default_access: Option<Access>,
 }
 
@@ -53,6 +56,10 @@ pub(super) fn run(desk: &Desk, arguments: &Arguments) -> Result<String, Failure>
         return external::create(desk, arguments);
     }
     let label = arguments.label.clone().ok_or_else(|| Failure::usage("a group needs a label", ""))?;
+    if label.as_str() == RESERVED {
+        let hint = "`meshctl ng create external PEER GROUP PUBKEY` makes an external peer";
+        return Err(Failure::usage(format!("the label {RESERVED} is reserved"), hint));
+    }
     let member = |id: &MemberId| MemberSpec { id: id.clone(), label: None, kind: None, domain_name: None };
     let flagged = if arguments.default_deny { Access::Deny } else { Access::Allow };
     let body = CreateGroup {

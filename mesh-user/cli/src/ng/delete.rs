@@ -7,7 +7,7 @@ use super::{Desk, external, show};
 use crate::{confirm::Confirmation, exit::Failure};
 
 #[derive(Debug, Args)]
-#[command(subcommand_negates_reqs = true, args_conflicts_with_subcommands = true)]
+#[command(subcommand_negates_reqs = true, args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     what: Option<What>,

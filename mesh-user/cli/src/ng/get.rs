@@ -32,7 +32,7 @@ enum Kind {
     CleverPeer,
     #[value(name = "ExternalPeer")]
     ExternalPeer,
-    /// Of both types
+    // Of both types.
     #[value(name = "Peer")]
     Peer,
 }

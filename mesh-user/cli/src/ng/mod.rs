@@ -24,7 +24,7 @@ use mesh_core::model::group::Org;
 
 use crate::{
     daemon::{Daemon, Endpoint},
-    exit::{Exit, Failure},
+    exit::Failure,
     output::{Form, Format},
 };
 
@@ -106,10 +106,8 @@ pub(crate) fn run(endpoint: &Endpoint, arguments: &Arguments) -> Result<String, 
     };
     let org = arguments.org.clone().unwrap_or_else(|| daemon.org.clone());
     let desk = Desk { daemon, org, form: arguments.format.form() };
-    dispatch(&desk, verb).map_err(|failure| match failure.exit {
-        Exit::NotFound | Exit::Permission if failure.error.code != "not_member" => {
-            failure.and_hint(&format!("this was asked of org {}, `-o ORG` asks another", desk.org))
-        }
+    dispatch(&desk, verb).map_err(|failure| match failure.error.code.as_str() {
+        "not_found" => failure.and_hint(&format!("this was asked of org {}, `-o ORG` asks another", desk.org)),
         _ => failure,
     })
 }

@@ -2,7 +2,7 @@
 
 use mesh_core::{
     api::group::{FoundMember, FoundPeer, FullGroup},
-    model::group::{Access, AccessRule, ManagedBy, Member, Peer, PeerKind},
+    model::group::{Access, AccessRule, ManagedBy, Member, MemberStatus, Peer, PeerKind},
 };
 
 use crate::table::{cell, pairs, render};
@@ -60,12 +60,13 @@ pub(super) fn members(full: &FullGroup) -> String {
             member.id.to_string(),
             cell(member.label.as_deref().unwrap_or("")),
             kind(member),
+            status(member).to_owned(),
             peers.to_string(),
             member.domain_name.to_string(),
         ]
     };
     let rows: Vec<_> = full.members.iter().map(row).collect();
-    render(&["ID", "Label", "Kind", "Peers", "Domain"], &rows)
+    render(&["ID", "Label", "Kind", "Status", "Peers", "Domain"], &rows)
 }
 
 fn peers(peers: &[Peer]) -> String {
@@ -91,6 +92,7 @@ pub(super) fn member(found: &[FoundMember]) -> String {
         ("ID", member.id.to_string()),
         ("Label", member.label.clone().unwrap_or_default()),
         ("Kind", kind(member)),
+        ("Status", status(member).to_owned()),
     ]);
     let row = |found: &FoundMember| {
         vec![found.ng_label.to_string(), found.ng_id.to_string(), found.member.domain_name.to_string()]
@@ -126,11 +128,12 @@ pub(super) fn found_members(found: &[FoundMember]) -> String {
             found.member.id.to_string(),
             cell(found.member.label.as_deref().unwrap_or("")),
             kind(&found.member),
+            status(&found.member).to_owned(),
             found.member.domain_name.to_string(),
         ]
     };
     let rows: Vec<_> = found.iter().map(row).collect();
-    render(&["Group", "ID", "Label", "Kind", "Domain"], &rows)
+    render(&["Group", "ID", "Label", "Kind", "Status", "Domain"], &rows)
 }
 
 pub(super) fn found_peers<'a>(found: impl Iterator<Item = &'a FoundPeer>) -> String {
@@ -174,6 +177,14 @@ pub(super) fn count(number: usize, noun: &str) -> String {
 
 fn label(peer: &Peer) -> String {
     cell(&peer.label.as_ref().map(ToString::to_string).unwrap_or_default())
+}
+
+/// A member can outlive what it stands for.
+fn status(member: &Member) -> &'static str {
+    match member.status {
+        MemberStatus::Active => "active",
+        MemberStatus::Deleted => "deleted",
+    }
 }
 
 fn kind(member: &Member) -> String {

@@ -1,0 +1,91 @@
+//! `apply`, `get`, `delete`, and what is written for shells and readers.
+
+use std::{fs, slice::from_ref};
+
+use insta::assert_snapshot;
+use mesh_core::api::{Action, Applied, ApplyReply, group::SCHEMA};
+
+use crate::scripted::{Answer, transcript, transcript_in};
+
+const MANIFEST: &str = "apiVersion: mesh/v1\nkind: NetworkGroup\nmetadata:\n  name: shop\nspec:\n  description: new\n";
+
+/// NG-50.
+#[test]
+fn apply() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("more")).unwrap();
+    for name in ["a.yaml", "more/b.yaml", "more/c.yml"] {
+        fs::write(folder.path().join(name), MANIFEST).unwrap();
+    }
+    let applied = |action, diff: &[&str]| Applied {
+        action,
+        kind: "NetworkGroup".to_owned(),
+        name: "shop".to_owned(),
+        diff: diff.iter().map(|line| (*line).to_owned()).collect(),
+    };
+    let changed = applied(Action::Changed, &["description: \"old\" -> \"new\""]);
+    let reply = |dry_run, changes| Answer::ok(&ApplyReply { schema: SCHEMA, dry_run, changes });
+    let transcript = |line: &str, answers: &[Answer]| transcript_in(folder.path(), line, answers);
+    let texts = [
+        transcript("apply -f a.yaml --dry-run", &[reply(true, vec![changed.clone()])]),
+        transcript("apply -f more -f a.yaml --org other", &[reply(false, vec![changed.clone()])]),
+        transcript("apply -f a.yaml", &[reply(false, vec![applied(Action::Unchanged, &[])])]),
+        transcript("apply -f a.yaml -o json", &[reply(false, vec![changed.clone()])]),
+        transcript("apply -f a.yaml -o name", &[reply(false, vec![changed])]),
+        transcript("apply -f absent.yaml", &[]),
+        transcript("apply", &[]),
+    ];
+    assert_snapshot!(texts.join("\n"));
+}
+
+#[test]
+fn get_and_delete() {
+    let manifest = serde_json::json!({
+        "apiVersion": "mesh/v1", "kind": "NetworkGroup",
+        "metadata": { "name": "shop", "namespace": "default" },
+        "spec": { "description": "new", "tags": ["a"], "defaultAccess": "allow" },
+    });
+    let objects = |objects: &[&serde_json::Value]| {
+        Answer::ok(&serde_json::json!({ "schema": 1, "kind": "NetworkGroup", "objects": objects }))
+    };
+    let (none, one, two) = (objects(&[]), objects(&[&manifest]), objects(&[&manifest, &manifest]));
+    let mut texts: Vec<String> = ["table", "wide", "json", "yaml", "name"]
+        .map(|form| transcript(&format!("get networkgroups -o {form}"), from_ref(&two)))
+        .into();
+    texts.extend([
+        transcript("get ng shop --group x --org other", from_ref(&one)),
+        transcript("get Peer --all-orgs", from_ref(&none)),
+        transcript("get thing", &[]),
+        transcript("delete networkgroup shop --yes", from_ref(&one)),
+        transcript("delete networkgroup shop --skip-confirm -o json", from_ref(&one)),
+        transcript("delete networkgroup shop", &[one]),
+        transcript("delete networkgroup shop", &[none]),
+    ]);
+    assert_snapshot!(texts.join("\n"));
+}
+
+#[test]
+fn shells_and_readers() {
+    for (shell, expected) in
+        [("bash", "complete -F _meshctl"), ("zsh", "#compdef meshctl"), ("fish", "complete -c meshctl")]
+    {
+        let script = transcript(&format!("completion {shell}"), &[]);
+        assert!(script.contains("exit 0") && script.contains(expected) && script.contains("get-config"), "{script}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    assert!(transcript_in(folder.path(), "man [DIR]/man1", &[]).contains("exit 0"));
+    for page in ["meshctl.1", "meshctl-ng.1", "meshctl-ng-create-external.1", "meshctl-apply.1"] {
+        let text = fs::read_to_string(folder.path().join("man1").join(page)).unwrap();
+        assert!(text.contains(".SH SYNOPSIS"), "{page}:\n{text}");
+    }
+}
+
+/// No verb and no flag of the command line is without words.
+#[test]
+fn everything_has_help() {
+    assert_snapshot!(
+        ["--help", "ng --help", "ng create --help", "ng join --help", "apply --help"]
+            .map(|line| transcript(line, &[]))
+            .join("\n")
+    );
+}
