@@ -9,14 +9,19 @@ mod addresses;
 mod apply;
 mod change;
 mod command;
+mod configuration;
 mod decide;
 mod find;
+#[cfg(test)]
+pub(crate) mod fixtures;
 mod key;
 mod object;
 mod refusal;
 mod rights;
 mod rules;
 mod search;
+#[cfg(test)]
+mod tests;
 mod visible;
 
 use std::{
@@ -32,6 +37,7 @@ use crate::{
 
 pub use change::{Change, Condition};
 pub use command::{Author, Command, MemberSpec, PeerSpec};
+pub use configuration::{PRIVATE_KEY_PLACEHOLDER, configuration};
 pub use decide::{Ids, decide};
 pub use find::{Kind, Kinds};
 pub use key::{Key, NotAKey};

@@ -13,6 +13,8 @@ mod network_group;
 mod org;
 mod peer;
 mod tag;
+#[cfg(test)]
+mod tests;
 mod text;
 
 pub use access_rule::{AccessRule, Party, Protocol, Traffic};

@@ -4,17 +4,14 @@ use std::collections::BTreeSet;
 
 use ipnet::IpNet;
 
-use super::{Edit, Ids, may_change};
+use super::{Edit, may_change};
 use crate::{
     allocate,
     model::{
-        group::{Access, GroupId, Label, Member, NetworkGroup, Org, Scope, Tag},
+        group::{Access, GroupId, Label, Member, NetworkGroup, Org, Tag},
         parse_cidr,
     },
-    registry::{
-        Author, Change, Command, Condition, Group, Key, MemberSpec, Object, Refusal, RefusalCode, Registry, Rules,
-        addresses,
-    },
+    registry::{Author, Change, Condition, Group, Key, MemberSpec, Object, Refusal, RefusalCode, Registry, Rules},
 };
 
 /// A label that is a word of the command line: `ng create external`.
@@ -24,40 +21,50 @@ const TAGS: usize = 64;
 /// Lengths of an IPv4 CIDR that a group may have when nobody gives the CIDR itself.
 const LENGTHS: std::ops::RangeInclusive<u8> = 16..=28;
 
+/// Whether id and label are free.
+pub(super) fn check_identity(registry: &Registry, id: &GroupId, org: &Org, label: &Label) -> Result<(), Refusal> {
+    if registry.groups.contains_key(id) {
+        return Err(Refusal::conflict("id", format!("the network group {id} is there already"), "leave the id out"));
+    }
+    if label.as_str().eq_ignore_ascii_case(RESERVED_LABEL) || label.as_str().parse::<GroupId>().is_ok() {
+        let message = format!("the label {:?} would be taken for something else", label.as_str());
+        return Err(Refusal::invalid("label", message, "choose another label"));
+    }
+    let Some(other) = registry.labels.get(&(org.clone(), label.slug())) else { return Ok(()) };
+    let theirs = registry.groups.get(other).map_or(label, |group| &group.group.label);
+    let same = if theirs == label { String::new() } else { format!(" (DNS makes {} of both)", label.slug()) };
+    let message = format!("org {org} has the network group {:?} already: {other}{same}", theirs.as_str());
+    Err(Refusal::conflict(
+        "label",
+        message,
+        format!("use it as it is ('meshctl ng get {other}'), or choose another label"),
+    ))
+}
+
+/// The CIDR of a new group: the one that is asked for, else the highest free block of the pool.
+pub(super) fn block(
+    registry: &Registry,
+    rules: &Rules,
+    cidr: Option<IpNet>,
+    prefix_length: Option<u8>,
+) -> Result<IpNet, Refusal> {
+    match cidr {
+        Some(cidr) => chosen(registry, rules, cidr),
+        None => allocated(registry, rules, prefix_length.unwrap_or(rules.prefix_length)),
+    }
+}
+
+/// With an identity and a CIDR that are free.
 pub(super) fn create(
     registry: &Registry,
     rules: &Rules,
-    author: Author,
-    command: &Command,
-    ids: Ids<'_>,
+    group: NetworkGroup,
+    members: &[MemberSpec],
 ) -> Result<Change, Refusal> {
-    let Command::CreateGroup { id, org, label, description, tags, members, cidr, prefix_length, default_access } =
-        command
-    else {
-        unreachable!("the caller matched this command");
-    };
-    let id = id.clone().unwrap_or_else(|| GroupId::new(ids()));
-    check_identity(registry, &id, org, label)?;
-    check_texts(description.as_deref(), tags)?;
-    let network_ip = match cidr {
-        Some(cidr) => chosen(registry, rules, *cidr)?,
-        None => allocated(registry, rules, prefix_length.unwrap_or(rules.prefix_length))?,
-    };
-    let members = all_members(rules, &id, members, author)?;
-    let group = NetworkGroup {
-        id: id.clone(),
-        owner_id: org.clone(),
-        label: label.clone(),
-        description: description.clone().filter(|text| !text.is_empty()),
-        tags: tags.clone(),
-        scope: Scope::Workloads,
-        network_ip,
-        last_allocated_ip: addresses::origin(&network_ip),
-        default_access: *default_access,
-        version: 1,
-        managed_by: author,
-    };
-    let label = Key::Label(org.clone(), label.slug());
+    check_texts(group.description.as_deref(), &group.tags)?;
+    let members = all_members(rules, &group.id, members, group.managed_by)?;
+    let id = group.id.clone();
+    let label = Key::Label(group.owner_id.clone(), group.label.slug());
     let mut change = prefixes_change(registry);
     for key in [Key::Group(id.clone()), label.clone()] {
         change.conditions.push(Condition { key, modified: None });
@@ -125,25 +132,6 @@ fn may_change_within(
     }
 }
 
-fn check_identity(registry: &Registry, id: &GroupId, org: &Org, label: &Label) -> Result<(), Refusal> {
-    if registry.groups.contains_key(id) {
-        return Err(Refusal::conflict("id", format!("the network group {id} is there already"), "leave the id out"));
-    }
-    if label.as_str().eq_ignore_ascii_case(RESERVED_LABEL) || label.as_str().parse::<GroupId>().is_ok() {
-        let message = format!("the label {:?} would be taken for something else", label.as_str());
-        return Err(Refusal::invalid("label", message, "choose another label"));
-    }
-    let Some(other) = registry.labels.get(&(org.clone(), label.slug())) else { return Ok(()) };
-    let theirs = registry.groups.get(other).map_or(label, |group| &group.group.label);
-    let same = if theirs == label { String::new() } else { format!(" (DNS makes {} of both)", label.slug()) };
-    let message = format!("org {org} has the network group {:?} already: {other}{same}", theirs.as_str());
-    Err(Refusal::conflict(
-        "label",
-        message,
-        format!("use it as it is ('meshctl ng get {other}'), or choose another label"),
-    ))
-}
-
 fn check_texts(description: Option<&str>, tags: &BTreeSet<Tag>) -> Result<(), Refusal> {
     let is_control = |letter: char| letter.is_control() && letter != '\n';
     if description.is_some_and(|text| text.chars().count() > DESCRIPTION_LENGTH || text.contains(is_control)) {
@@ -175,7 +163,6 @@ fn all_members(rules: &Rules, group: &GroupId, specs: &[MemberSpec], author: Aut
     Ok(members)
 }
 
-/// The CIDR that the operator gave, if it can be had.
 fn chosen(registry: &Registry, rules: &Rules, cidr: IpNet) -> Result<IpNet, Refusal> {
     let invalid = |message: String, hint: String| Refusal::invalid("cidr", message, hint);
     let cidr = parse_cidr(&cidr.to_string()).map_err(|(message, hint)| invalid(message, hint))?;
@@ -196,7 +183,6 @@ fn chosen(registry: &Registry, rules: &Rules, cidr: IpNet) -> Result<IpNet, Refu
     }
 }
 
-/// The highest free block of the pool.
 fn allocated(registry: &Registry, rules: &Rules, length: u8) -> Result<IpNet, Refusal> {
     if !LENGTHS.contains(&length) {
         let hint = format!("give {} to {}", LENGTHS.start(), LENGTHS.end());

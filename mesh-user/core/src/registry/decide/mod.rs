@@ -11,8 +11,8 @@ mod peer;
 
 use uuid::Uuid;
 
-use super::{Author, Change, Command, Condition, Group, Key, Object, Refusal, RefusalCode, Registry, Rules};
-use crate::model::group::{GroupId, ManagedBy, MemberId, NetworkGroup};
+use super::{Author, Change, Command, Condition, Group, Key, Object, Refusal, RefusalCode, Registry, Rules, addresses};
+use crate::model::group::{GroupId, ManagedBy, MemberId, NetworkGroup, Scope};
 
 /// Where new ids come from: a fresh random UUID of version 4 at each call.
 pub type Ids<'a> = &'a mut dyn FnMut() -> Uuid;
@@ -26,7 +26,25 @@ pub fn decide(
     ids: Ids<'_>,
 ) -> Result<Change, Refusal> {
     match command {
-        Command::CreateGroup { .. } => group::create(registry, rules, author, command, ids),
+        Command::CreateGroup { id, org, label, description, tags, members, cidr, prefix_length, default_access } => {
+            let id = id.clone().unwrap_or_else(|| GroupId::new(ids()));
+            group::check_identity(registry, &id, org, label)?;
+            let network_ip = group::block(registry, rules, *cidr, *prefix_length)?;
+            let group = NetworkGroup {
+                id,
+                owner_id: org.clone(),
+                label: label.clone(),
+                description: description.clone().filter(|text| !text.is_empty()),
+                tags: tags.clone(),
+                scope: Scope::Workloads,
+                network_ip,
+                last_allocated_ip: addresses::origin(&network_ip),
+                default_access: *default_access,
+                version: 1,
+                managed_by: author,
+            };
+            group::create(registry, rules, group, members)
+        }
         Command::UpdateGroup { group, description, tags, default_access } => {
             group::update(existing(registry, group)?, author, description, tags, *default_access)
         }
