@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use mesh_core::{
     allocate::Allocations,
     model::{Intent, Manifest, Problems, Settings, ValidIntent},
-    plan::{Plan, PublicKey, plan},
+    plan::{Plan, PublicKey, plan, taken},
     reconcile::{Step, steps},
 };
 use tokio::{
@@ -24,6 +24,7 @@ use crate::{
     kernel::bpf::Pins,
     manifests,
     reconcile::World,
+    registrar::Registrar,
     shard,
 };
 pub use groups::WantedGroups;
@@ -65,6 +66,7 @@ pub struct Control {
     settings: Settings,
     own_key: PublicKey,
     world: World,
+    registrar: Registrar,
     published: Published,
     allocations: Allocations,
     /// The manifests as they were read last, good or bad.
@@ -86,12 +88,19 @@ pub struct Control {
 }
 
 impl Control {
-    pub fn new(settings: Settings, own_key: PublicKey, world: World, published: Published) -> Result<Self> {
+    pub fn new(
+        settings: Settings,
+        own_key: PublicKey,
+        world: World,
+        registrar: Registrar,
+        published: Published,
+    ) -> Result<Self> {
         let allocations = world.state().allocations()?.unwrap_or_default();
         Ok(Control {
             settings,
             own_key,
             world,
+            registrar,
             published,
             allocations,
             manifests: Vec::new(),
@@ -267,8 +276,13 @@ impl Control {
     }
 
     async fn plan(&mut self, intent: &ValidIntent) -> Result<(Plan, Allocations)> {
-        let facts = self.world.facts().await?;
-        Ok(plan(intent, &facts, &self.allocations)?)
+        let mut facts = self.world.facts().await?;
+        let registry = Arc::clone(&self.registrar.registry().borrow());
+        facts.groups =
+            registry.groups.values().map(|group| (group.group.network_ip, group.group.label.to_string())).collect();
+        let planned = plan(intent, &facts, &self.allocations)?;
+        self.registrar.set_taken(taken(intent, &facts, &planned.1));
+        Ok(planned)
     }
 
     /// Observes, and applies what is missing. An error: refused before anything was done. Else: what went wrong then, and

@@ -27,11 +27,16 @@ use crate::{
     },
     keys, manifests, probe,
     reconcile::World,
+    registrar::Registrar,
     run_directory::RunDirectory,
     shard::{self, Shards},
     state::StateDirectory,
+    store::RedbStore,
     wg::Tunnels,
 };
+
+/// In the state directory.
+const STORE: &str = "store.redb";
 
 /// Runs until SIGTERM or SIGINT, or until the start fails. What is in the kernel stays in either case.
 pub async fn run(settings: Settings) -> Result<()> {
@@ -40,6 +45,8 @@ pub async fn run(settings: Settings) -> Result<()> {
     privileges::check(programs)?;
     let run_directory = RunDirectory::lock(&settings.directories.run)?;
     let state = StateDirectory::open(&settings.directories.state)?;
+    let store = RedbStore::open(&settings.directories.state.join(STORE))?;
+    let registrar = Registrar::start(store, settings.groups.rules()).await?;
     let key = keys::load_or_create(&settings.private_key_file)?;
     let secret = StaticSecret::from_bytes(key);
     let public_key = secret.public_key();
@@ -78,7 +85,7 @@ pub async fn run(settings: Settings) -> Result<()> {
         None => None,
     };
     let server = api::serve(&run_directory.socket(), api)?;
-    let control = Control::new(settings, public_key, world, Published { plans, snapshots })?;
+    let control = Control::new(settings, public_key, world, registrar, Published { plans, snapshots })?;
     let ended = tokio::select! {
         ended = control.run(wakes) => ended,
         ended = server => ended,

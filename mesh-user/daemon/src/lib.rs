@@ -11,6 +11,7 @@ pub mod keys;
 pub mod manifests;
 pub mod probe;
 pub mod reconcile;
+pub mod registrar;
 pub mod run_directory;
 pub mod settings;
 pub mod shard;

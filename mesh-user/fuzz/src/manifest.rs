@@ -26,5 +26,8 @@ pub fn manifest(bytes: &[u8]) {
 
 fn facts() -> NodeFacts {
     let interface = |name: &str, address: &str| (DeviceName(name.to_owned()), address.parse().into_iter().collect());
-    NodeFacts { interfaces: [interface("pods0", "10.243.0.1/16"), interface("wan0", "192.0.2.1/24")].into() }
+    NodeFacts {
+        interfaces: [interface("pods0", "10.243.0.1/16"), interface("wan0", "192.0.2.1/24")].into(),
+        ..NodeFacts::default()
+    }
 }

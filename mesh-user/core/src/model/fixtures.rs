@@ -123,5 +123,6 @@ pub(crate) fn facts() -> NodeFacts {
             interface("wan0", "192.0.2.1/24"),
         ]
         .into(),
+        ..NodeFacts::default()
     }
 }

@@ -13,6 +13,7 @@ mod names;
 pub(crate) mod random;
 pub mod slots;
 mod table;
+mod taken;
 mod tunnels;
 
 use std::{
@@ -34,6 +35,7 @@ pub use access::Policy;
 pub use check::{Violation, check};
 pub use compile::plan;
 pub use groups::{GROUP_DEVICE_PREFIX, GroupPeer, GroupPlan, GroupTunnel, Placement, group_device_name, plan_groups};
+pub use taken::taken;
 pub use tunnels::device_name;
 
 /// Protocol number of every route, rule and neighbour that is ours (`/etc/iproute2/rt_protos`).
@@ -74,6 +76,10 @@ pub struct DeviceName(pub String);
 pub struct NodeFacts {
     /// Interfaces with their addresses, host bits included. Devices that are ours may be among them.
     pub interfaces: BTreeMap<DeviceName, Vec<IpNet>>,
+    /// Destinations of the host's routes, but for ours.
+    pub routes: BTreeSet<IpNet>,
+    /// CIDRs of the network groups in this node's store, with the names of the groups.
+    pub groups: Vec<(IpNet, String)>,
 }
 
 /// One connection to one remote cluster.

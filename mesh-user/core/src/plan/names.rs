@@ -68,6 +68,9 @@ fn shared(intent: &ValidIntent, facts: &NodeFacts) -> Blocks {
             blocks.share(net, &format!("interface {device}"));
         }
     }
+    for (net, group) in &facts.groups {
+        blocks.share(*net, &format!("network group {group}"));
+    }
     for (id, remote) in &intent.remotes {
         // A prefix around the way to its own gateway would lead into its own tunnel.
         for address in remote.gateway.iter().flat_map(Gateway::underlay_addresses) {
@@ -77,7 +80,7 @@ fn shared(intent: &ValidIntent, facts: &NodeFacts) -> Blocks {
     blocks
 }
 
-fn is_routable(address: &IpNet) -> bool {
+pub(super) fn is_routable(address: &IpNet) -> bool {
     match address.addr() {
         std::net::IpAddr::V4(v4) => !v4.is_loopback() && !v4.is_link_local(),
         std::net::IpAddr::V6(v6) => !v6.is_loopback() && !v6.is_unicast_link_local(),

@@ -64,7 +64,10 @@ pub(crate) fn facts() -> NodeFacts {
         (DeviceName(name.to_owned()), addresses.iter().map(|text| text.parse().unwrap()).collect())
     };
     let wan = interface("wan0", &["192.0.2.1/24", "2001:db8::1/64"]);
-    NodeFacts { interfaces: [interface("pods0", &["10.243.0.1/16", "fd00:243::1/64"]), wan].into() }
+    NodeFacts {
+        interfaces: [interface("pods0", &["10.243.0.1/16", "fd00:243::1/64"]), wan].into(),
+        ..NodeFacts::default()
+    }
 }
 
 impl World {

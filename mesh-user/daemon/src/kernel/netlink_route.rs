@@ -28,6 +28,13 @@ impl Netlink {
         Ok(messages.iter().filter_map(|message| route(message, links)).collect())
     }
 
+    /// Where the routes of everybody else lead.
+    pub async fn foreign_destinations(&self) -> Result<BTreeSet<IpNet>> {
+        let messages = self.route_messages(RouteProtocol::Unspec).await?;
+        let foreign = messages.iter().filter(|message| message.header.protocol != our_protocol());
+        Ok(foreign.filter_map(destination).collect())
+    }
+
     /// Adds a route, or changes the one of ours that has its destination and metric, in one step. A route of somebody
     /// else there is refused.
     pub async fn add_route(&self, route: &Route, links: &Links) -> Result<()> {

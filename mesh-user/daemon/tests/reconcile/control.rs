@@ -8,7 +8,9 @@ use mesh_lab::demo::{self, Connection};
 use meshd::{
     api::Snapshot,
     control::{Control, Published, Wakes, WantedGroups},
+    registrar::Registrar,
     shard,
+    store::RedbStore,
 };
 use tokio::{
     sync::{mpsc, watch},
@@ -57,7 +59,9 @@ async fn start(directory: &Path) -> Result<(impl Future<Output = Result<()>>, En
     let (plans, plan_reader) = watch::channel(Arc::default());
     let (publisher, snapshots) = watch::channel(Arc::default());
     let published = Published { plans, snapshots: publisher };
-    let control = Control::new(settings, secret().public_key(), world(directory).await?, published)?;
+    let store = RedbStore::open(&directory.join("store.redb"))?;
+    let registrar = Registrar::start(store, settings.groups.rules()).await?;
+    let control = Control::new(settings, secret().public_key(), world(directory).await?, registrar, published)?;
     let (wanted, groups) = watch::channel(None);
     let wakes = Wakes { manifests: manifest_wakes, kernel: kernel_wakes, shards: events, groups };
     Ok((control.run(wakes), Ends { manifests, kernel, shards, snapshots, _plans: plan_reader, _groups: wanted }))

@@ -6,30 +6,20 @@ use ipnet::IpNet;
 use toml::Spanned;
 
 use super::{file::GroupsSection, reading::Reading};
-use crate::model::{
-    group::{DomainName, GroupId, MemberKind},
-    prefix,
+use crate::{
+    model::{
+        DEFAULT_MTU,
+        group::{DomainName, GroupId, MemberKind},
+        prefix,
+    },
+    registry::Rules,
 };
 
-const DEFAULT_POOL: &str = "10.0.0.0/8";
-const DEFAULT_PREFIX_LENGTH: u8 = 16;
-const DEFAULT_SUFFIX: &str = "cc-ng.cloud";
 const DEFAULT_PORTS: (u16, u16) = (51_820, 52_819);
 /// Smaller ones have no room for peers, larger ones would use the pool up.
 const PREFIX_LENGTHS: RangeInclusive<u8> = 16..=28;
 /// Bytes: what every IPv4 host takes, and the most that a TUN device has.
 const MTUS: RangeInclusive<u16> = 576..=65_535;
-/// What the ids of the platform begin with.
-const DEFAULT_KINDS: [(&str, MemberKind); 7] = [
-    ("app_", MemberKind::Application),
-    ("elasticsearch_", MemberKind::Addon),
-    ("external_", MemberKind::External),
-    ("mongodb_", MemberKind::Addon),
-    ("mysql_", MemberKind::Addon),
-    ("postgresql_", MemberKind::Addon),
-    ("redis_", MemberKind::Addon),
-];
-
 /// The settings of network groups.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupSettings {
@@ -49,13 +39,21 @@ pub struct GroupSettings {
 
 impl Default for GroupSettings {
     fn default() -> Self {
-        GroupSettings {
-            pool: vec![DEFAULT_POOL.parse().expect("the default is a CIDR")],
-            prefix_length: DEFAULT_PREFIX_LENGTH,
-            suffixes: vec![DEFAULT_SUFFIX.parse().expect("the default is a domain name")],
-            ports: DEFAULT_PORTS.0..=DEFAULT_PORTS.1,
-            mtu: crate::model::DEFAULT_MTU,
-            kinds: DEFAULT_KINDS.into_iter().map(|(prefix, kind)| (prefix.to_owned(), kind)).collect(),
+        let Rules { suffixes, pool, prefix_length, kinds, taken: _ } = Rules::default();
+        let ports = DEFAULT_PORTS.0..=DEFAULT_PORTS.1;
+        GroupSettings { pool, prefix_length, suffixes, ports, mtu: DEFAULT_MTU, kinds }
+    }
+}
+
+impl GroupSettings {
+    /// The rules that they make, with nothing taken.
+    pub fn rules(&self) -> Rules {
+        Rules {
+            suffixes: self.suffixes.clone(),
+            pool: self.pool.clone(),
+            prefix_length: self.prefix_length,
+            kinds: self.kinds.clone(),
+            taken: Vec::new(),
         }
     }
 }

@@ -1,0 +1,210 @@
+//! Who changes what the store holds: commands become transactions here, and what was committed becomes a [`Registry`]
+//! that everybody else reads.
+//!
+//! What a command changes is decided on a registry, by pure code; the store takes it if what it was decided on still
+//! holds, else it is decided again. Commands do not wait for each other's sync: the next one is decided on the *draft*,
+//! which is the registry as it will be when everything handed to the store is committed. If that does not come true, the
+//! conditions of what was decided on it fail. So no other writer is ever overrun, here or elsewhere.
+
+mod follow;
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use ipnet::IpNet;
+use mesh_core::{
+    model::Problems,
+    registry::{Author, Change, Command, Condition, Ids, Key, Object, Refusal, Registry, Revision, Rules, decide},
+};
+use tokio::{sync::watch, time::timeout};
+use uuid::Uuid;
+
+use crate::{
+    keys,
+    store::{Outcome, Put, RedbStore, Store, StoreCondition, StoreError, Transaction},
+};
+
+/// How often something is decided anew because others were faster.
+const ATTEMPTS: usize = 100;
+/// For what others committed to come in.
+const CATCH_UP: Duration = Duration::from_millis(200);
+/// For our own commit to come in: much longer than a disk takes.
+const COME_IN: Duration = Duration::from_secs(10);
+
+/// Clones share one registry. Made by [`Registrar::start`].
+#[derive(Debug)]
+pub struct Registrar<S: Store = RedbStore> {
+    shared: Arc<Shared<S>>,
+}
+
+#[derive(Debug)]
+struct Shared<S> {
+    store: S,
+    rules: Mutex<Arc<Rules>>,
+    /// As it is in the store.
+    committed: watch::Receiver<Arc<Registry>>,
+    /// As it will be; older than `committed` where nothing is under way.
+    draft: Mutex<Arc<Registry>>,
+}
+
+/// Why nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum Rejection {
+    #[error("{0}")]
+    Refused(Refusal),
+    /// Of manifests.
+    #[error("{0}")]
+    Problems(Problems),
+    /// It is also said when the disk took a change and then failed: what the store holds, the registry shows.
+    #[error("{0}")]
+    Store(StoreError),
+}
+
+impl<S: Store> Clone for Registrar<S> {
+    fn clone(&self) -> Self {
+        Registrar { shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl<S: Store> Registrar<S> {
+    /// Reads the store and follows it from then on. An entry that this version does not know is an error that names its
+    /// key; nothing is changed.
+    pub async fn start(store: S, rules: Rules) -> Result<Self, StoreError> {
+        let committed = follow::start(store.clone()).await?;
+        let shared = Shared { store, rules: Mutex::new(Arc::new(rules)), committed, draft: Mutex::default() };
+        Ok(Registrar { shared: Arc::new(shared) })
+    }
+
+    /// What the store holds, always.
+    pub fn registry(&self) -> watch::Receiver<Arc<Registry>> {
+        self.shared.committed.clone()
+    }
+
+    /// What no group's CIDR may overlap from now on, and whose it is.
+    pub fn set_taken(&self, taken: Vec<(IpNet, String)>) {
+        let mut rules = locked(&self.shared.rules);
+        if rules.taken != taken {
+            *rules = Arc::new(Rules { taken, ..Rules::clone(&rules) });
+        }
+    }
+
+    /// Changes the store as commanded; the registry with that change, and whatever else came in.
+    pub async fn execute(&self, author: Author, command: Command) -> Result<Arc<Registry>, Rejection> {
+        let decide = |registry: &Registry, rules: &Rules, ids: Ids<'_>| {
+            decide(registry, rules, author, &command, ids).map_err(Rejection::Refused).map(|change| (change, ()))
+        };
+        self.change(decide).await.map(|(registry, ())| registry)
+    }
+
+    /// Decides until what was decided is committed, or refused on what is committed.
+    async fn change<T>(
+        &self,
+        decide: impl Fn(&Registry, &Rules, Ids<'_>) -> Result<(Change, T), Rejection>,
+    ) -> Result<(Arc<Registry>, T), Rejection> {
+        for _ in 0..ATTEMPTS {
+            let rules = Arc::clone(&locked(&self.shared.rules));
+            let mut random = RandomIds::default();
+            let mut draft = self.draft();
+            let base = Arc::clone(&draft);
+            let decided = decide(&base, &rules, &mut || random.next());
+            random.check()?;
+            let (change, said) = match decided {
+                Ok((change, said)) if !change.is_empty() => (change, said),
+                _ => {
+                    drop(draft);
+                    // What is still under way may be given up: only what is committed counts against a command.
+                    let _ = self.reached(base.revision, CATCH_UP).await;
+                    let committed = Arc::clone(&self.shared.committed.borrow());
+                    match decide(&committed, &rules, &mut || random.next()) {
+                        Ok((change, _)) if !change.is_empty() => continue,
+                        ended => return ended.map(|(_, said)| (committed, said)),
+                    }
+                }
+            };
+            // Asked while the draft is locked: what is decided first is committed first.
+            let commit = self.shared.store.commit(transaction(&change));
+            let mut next = Registry::clone(&base);
+            let expected = Revision(base.revision.0 + 1);
+            next.apply(expected, change.into_entries(expected));
+            *draft = Arc::new(next);
+            drop(draft);
+            let outcome = commit.await;
+            if !matches!(outcome, Ok(Outcome::Committed(revision)) if revision == expected) {
+                *locked(&self.shared.draft) = Arc::default();
+            }
+            match outcome.map_err(Rejection::Store)? {
+                Outcome::Committed(revision) => return Ok((self.reached(revision, COME_IN).await?, said)),
+                Outcome::Changed => self.changed_since(base.revision).await,
+            }
+        }
+        let reason = format!("others changed the same objects {ATTEMPTS} times in a row: try again");
+        Err(Rejection::Store(StoreError::Unusable(reason)))
+    }
+
+    /// The newest that can be decided on.
+    fn draft(&self) -> MutexGuard<'_, Arc<Registry>> {
+        let mut draft = locked(&self.shared.draft);
+        let committed = self.shared.committed.borrow();
+        if committed.revision >= draft.revision {
+            *draft = Arc::clone(&committed);
+        }
+        draft
+    }
+
+    async fn reached(&self, revision: Revision, patience: Duration) -> Result<Arc<Registry>, Rejection> {
+        let mut committed = self.registry();
+        let reached = timeout(patience, committed.wait_for(|registry| registry.revision >= revision)).await;
+        if let Ok(Ok(registry)) = reached {
+            return Ok(Arc::clone(&registry));
+        }
+        let reason = format!("revision {} of the store was committed, but cannot be read: see the log", revision.0);
+        Err(Rejection::Store(StoreError::Unusable(reason)))
+    }
+
+    /// Until something came in that `revision` lacks; not for long, because it may have been given up instead.
+    async fn changed_since(&self, revision: Revision) {
+        let _ = self.reached(Revision(revision.0 + 1), CATCH_UP).await;
+    }
+}
+
+/// UUIDs from the kernel; nil ones once it has none to give, so that [`RandomIds::check`] must be asked before they are used.
+#[derive(Default)]
+struct RandomIds {
+    failed: Option<anyhow::Error>,
+}
+
+impl RandomIds {
+    fn next(&mut self) -> Uuid {
+        let mut uuid = [0; 16];
+        let random = keys::random().map(|bytes| {
+            uuid.copy_from_slice(&bytes[..16]);
+            uuid::Builder::from_random_bytes(uuid).into_uuid()
+        });
+        random.unwrap_or_else(|error| {
+            self.failed = Some(error);
+            Uuid::nil()
+        })
+    }
+
+    fn check(&mut self) -> Result<(), Rejection> {
+        let unusable = |error| Err(Rejection::Store(StoreError::Unusable(format!("no new ids: {error:#}"))));
+        self.failed.take().map_or(Ok(()), unusable)
+    }
+}
+
+fn transaction(change: &Change) -> Transaction {
+    let condition =
+        |condition: &Condition| StoreCondition { key: condition.key.to_string(), modified: condition.modified };
+    let put = |(key, object): &(Key, Object)| Put { key: key.to_string(), value: object.to_json(), lease: None };
+    Transaction {
+        conditions: change.conditions.iter().map(condition).collect(),
+        puts: change.puts.iter().map(put).collect(),
+        deletes: change.deletes.iter().map(ToString::to_string).collect(),
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
