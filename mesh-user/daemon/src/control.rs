@@ -360,6 +360,7 @@ impl Control {
             listen_ports: self.world.listen_ports(),
             hooks: self.world.hooks(),
             problems: self.refused.iter().chain(&self.trouble).chain(&self.group_trouble).cloned().collect(),
+            live_groups: self.world.live_groups(),
             notices: self.intent.as_ref().map(|intent| intent.notices.clone()).unwrap_or_default(),
         };
         self.published.snapshots.send_replace(Arc::new(snapshot));

@@ -18,6 +18,7 @@ use tokio::{
 };
 
 use crate::{
+    agent::{Agent, Outlets},
     api::{self, Api},
     control::{Control, Published, Wakes},
     kernel::{
@@ -54,7 +55,13 @@ pub async fn run(settings: Settings) -> Result<()> {
 
     let (shards, shard_events) = Shards::start(settings.shards.unwrap_or_else(Shards::default_count))?;
     let shards = Arc::new(shards);
-    let (_groups, wanted_groups) = watch::channel(None);
+    let outlets = Outlets {
+        tunnels: watch::Sender::new(None),
+        names: watch::Sender::new(Arc::default()),
+        locals: watch::Sender::new(Arc::default()),
+    };
+    let wanted_groups = outlets.tunnels.subscribe();
+    let (agent, agency) = Agent::new(&settings, registrar.clone(), state.clone(), outlets)?;
     // Subscribed before the first look, so that no change falls in between.
     let wakes = Wakes {
         manifests: manifests::watch(&settings.directories.manifests)?,
@@ -79,6 +86,8 @@ pub async fn run(settings: Settings) -> Result<()> {
         reports: probe::start(plan_reader),
         counters: world.counters(),
         shards,
+        agency,
+        suffixes: settings.groups.suffixes.clone(),
     };
     let remote = match &settings.api {
         Some(listener) => Some(api::serve_tls(listener, settings.principals.clone(), api.clone()).await?),
@@ -91,6 +100,7 @@ pub async fn run(settings: Settings) -> Result<()> {
         ended = server => ended,
         Some(ended) = async { Some(remote?.await) } => ended,
         () = sockets.run() => Ok(()),
+        ended = agent.run() => ended,
         () = stopped(stop) => Ok(()),
     };
     // The next daemon replaces it; until then a client sees that nobody is here.

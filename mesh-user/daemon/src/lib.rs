@@ -2,6 +2,7 @@
 //!
 //! Read [`daemon`] first: it joins the parts. [`kernel`] has the smallest wrappers over the operating system.
 
+pub mod agent;
 pub mod api;
 pub mod cleanup;
 pub mod control;

@@ -6,6 +6,7 @@
 mod caller;
 mod endpoint;
 mod errors;
+mod node;
 mod observe;
 mod openapi;
 mod request;
@@ -13,7 +14,7 @@ mod status;
 mod tls;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     os::unix::fs::PermissionsExt as _,
     path::Path,
@@ -24,14 +25,14 @@ use std::{
 use anyhow::{Context as _, Result};
 use axum::{Json, Router, extract::DefaultBodyLimit, middleware};
 use mesh_core::{
-    model::{ApiListener, PrincipalName, Role},
+    model::{ApiListener, PrincipalName, Role, group::DomainName},
     plan::{DeviceName, Plan, PublicKey, slots::Slots},
 };
 use serde_json::Value;
 use tokio::{net::UnixListener, sync::watch};
 
 use self::{caller::Caller, endpoint::Endpoint, errors::Failure, tls::Tls};
-use crate::{kernel::bpf_counters::Counters, probe::Reports, reconcile::HookReport, shard::Shards};
+use crate::{agent::Agency, kernel::bpf_counters::Counters, probe::Reports, reconcile::HookReport, shard::Shards};
 
 /// The control loop publishes at least this often.
 pub const HEARTBEAT: Duration = Duration::from_secs(5);
@@ -54,6 +55,8 @@ pub struct Snapshot {
     pub hooks: BTreeMap<DeviceName, HookReport>,
     pub problems: Vec<String>,
     pub notices: Vec<String>,
+    /// Devices of network groups that carry packets.
+    pub live_groups: BTreeSet<DeviceName>,
 }
 
 impl Default for Snapshot {
@@ -68,6 +71,7 @@ impl Default for Snapshot {
             hooks: BTreeMap::new(),
             problems: Vec::new(),
             notices: Vec::new(),
+            live_groups: BTreeSet::new(),
         }
     }
 }
@@ -82,6 +86,9 @@ pub struct Api {
     pub shards: Arc<Shards>,
     /// Absent while no interface has a hook.
     pub counters: Option<Arc<Counters>>,
+    pub agency: Agency,
+    /// Below which names of members lie.
+    pub suffixes: Vec<DomainName>,
 }
 
 /// Whom a listener serves.
@@ -130,7 +137,7 @@ fn endpoints(door: Door) -> Vec<Endpoint> {
     let everywhere = [vec![description], observe::endpoints()];
     let here = match door {
         // What a node does with its own part in groups is nobody's business elsewhere.
-        Door::Socket => vec![],
+        Door::Socket => node::endpoints(),
         Door::Tcp => vec![],
     };
     everywhere.into_iter().flatten().chain(here).collect()

@@ -151,6 +151,10 @@ impl World {
         self.state.save_group_endpoints(&endpoints)
     }
 
+    pub fn live_groups(&self) -> BTreeSet<DeviceName> {
+        self.groups.keys().cloned().collect()
+    }
+
     pub fn is_group(&self, device: &DeviceName) -> bool {
         self.groups.contains_key(device)
     }

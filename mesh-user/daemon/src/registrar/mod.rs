@@ -106,14 +106,28 @@ impl<S: Store> Registrar<S> {
         for _ in 0..ATTEMPTS {
             let rules = Arc::clone(&locked(&self.shared.rules));
             let mut random = RandomIds::default();
-            let mut draft = self.draft();
-            let base = Arc::clone(&draft);
-            let decided = decide(&base, &rules, &mut || random.next());
-            random.check()?;
-            let (change, said) = match decided {
-                Ok((change, said)) if !change.is_empty() => (change, said),
-                _ => {
-                    drop(draft);
+            // A lock must not be held while something is waited for.
+            let handed_over = {
+                let mut draft = self.draft();
+                let base = Arc::clone(&draft);
+                let decided = decide(&base, &rules, &mut || random.next());
+                random.check()?;
+                match decided {
+                    Ok((change, said)) if !change.is_empty() => {
+                        // Asked while the draft is locked: what is decided first is committed first.
+                        let commit = self.shared.store.commit(transaction(&change));
+                        let mut next = Registry::clone(&base);
+                        let expected = Revision(base.revision.0 + 1);
+                        next.apply(expected, change.into_entries(expected));
+                        *draft = Arc::new(next);
+                        Ok((base, expected, said, commit))
+                    }
+                    _ => Err(base),
+                }
+            };
+            let (base, expected, said, commit) = match handed_over {
+                Ok(handed_over) => handed_over,
+                Err(base) => {
                     // What is still under way may be given up: only what is committed counts against a command.
                     let _ = self.reached(base.revision, CATCH_UP).await;
                     let committed = Arc::clone(&self.shared.committed.borrow());
@@ -123,13 +137,6 @@ impl<S: Store> Registrar<S> {
                     }
                 }
             };
-            // Asked while the draft is locked: what is decided first is committed first.
-            let commit = self.shared.store.commit(transaction(&change));
-            let mut next = Registry::clone(&base);
-            let expected = Revision(base.revision.0 + 1);
-            next.apply(expected, change.into_entries(expected));
-            *draft = Arc::new(next);
-            drop(draft);
             let outcome = commit.await;
             if !matches!(outcome, Ok(Outcome::Committed(revision)) if revision == expected) {
                 *locked(&self.shared.draft) = Arc::default();

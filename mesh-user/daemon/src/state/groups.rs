@@ -15,7 +15,7 @@ use mesh_core::{
     model::group::{GroupId, PeerId},
     plan::{DeviceName, GroupTunnel, PublicKey},
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::StateDirectory;
 use crate::keys;
@@ -70,6 +70,24 @@ impl StateDirectory {
         self.save(ENDPOINTS, endpoints)
     }
 
+    /// What was kept of a hub's registry.
+    pub fn mirror<T: DeserializeOwned>(&self, server: &str) -> Result<Option<T>> {
+        self.load(&mirror_file(server))
+    }
+
+    pub fn save_mirror<T: Serialize>(&self, server: &str, mirror: &T) -> Result<()> {
+        self.save(&mirror_file(server), mirror)
+    }
+
+    /// What this node runs, or undertook to run, in groups.
+    pub fn ledger<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
+        self.load(name)
+    }
+
+    pub fn save_ledger<T: Serialize>(&self, name: &str, ledger: &T) -> Result<()> {
+        self.save(name, ledger)
+    }
+
     /// The private key of a local peer, made at the first call; mode 0600, and never in a store.
     pub fn peer_key(&self, peer: &PeerId) -> Result<[u8; 32]> {
         let directory = self.path.join(KEYS);
@@ -88,6 +106,12 @@ impl StateDirectory {
             _ => Ok(()),
         }
     }
+}
+
+/// One file for each hub; the file itself says of which.
+fn mirror_file(server: &str) -> String {
+    let plain = |letter: char| if letter.is_ascii_alphanumeric() || letter == '.' { letter } else { '-' };
+    format!("mirror-{}.json", server.chars().map(plain).collect::<String>())
 }
 
 /// An id of a peer has only letters, digits, `_` and `-`.

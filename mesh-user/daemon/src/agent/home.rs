@@ -1,0 +1,188 @@
+//! In which store is a peer of this node registered, and how does the node speak to whoever has it?
+
+use std::time::Duration;
+
+use mesh_client::{Client, Url};
+use mesh_core::{
+    api::{
+        self,
+        group::{CreatePeer, GroupReply, PeerReply, UpdatePeer},
+        node::Server,
+    },
+    model::group::{GroupId, Org, PeerId},
+    registry::{Author, Command, PeerSpec, Refusal},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::registrar::{Registrar, Rejection};
+
+/// A hub that takes longer is asked again later.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Home {
+    /// The store of this daemon.
+    Own,
+    Hub(Server),
+}
+
+/// Whoever registers peers.
+#[derive(Clone, Debug)]
+pub(super) enum Desk {
+    Own(Registrar),
+    Hub(Client),
+}
+
+/// Why a registration did not come about.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Trouble {
+    pub error: api::Error,
+    /// It was refused: to ask again is of no use as long as nothing changes.
+    pub is_final: bool,
+}
+
+/// What shall become of one peer.
+#[derive(Clone, Debug)]
+pub(super) struct Errand {
+    pub(super) org: Org,
+    pub(super) group: GroupId,
+    pub(super) peer: PeerId,
+    pub(super) wish: Wish,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Wish {
+    Create(CreatePeer),
+    Update(UpdatePeer),
+    Delete,
+}
+
+impl Home {
+    pub(super) fn shown(&self) -> &str {
+        match self {
+            Home::Own => "the store of this node",
+            Home::Hub(server) => &server.server,
+        }
+    }
+}
+
+impl Desk {
+    /// Registers, changes or deletes a peer.
+    pub(super) async fn run(&self, errand: Errand) -> Result<(), Trouble> {
+        match self {
+            Desk::Own(registrar) => {
+                registrar.execute(Author::Api, command(errand)).await?;
+            }
+            Desk::Hub(client) => {
+                let Errand { org, group, peer, wish } = errand;
+                let peers = groups(&org).segment(group.as_str()).segment("peers");
+                let one = |peers: Url| peers.segment(peer.as_str());
+                let _: PeerReply = match wish {
+                    Wish::Create(create) => client.post(peers, &create, PATIENCE).await?,
+                    Wish::Update(update) => client.patch(one(peers), &update, PATIENCE).await?,
+                    Wish::Delete => client.delete(one(peers), PATIENCE).await?,
+                };
+            }
+        }
+        Ok(())
+    }
+
+    /// The group that an id or label means.
+    pub(super) async fn find_group(&self, org: &Org, text: &str) -> Result<(GroupId, String), Trouble> {
+        match self {
+            Desk::Own(registrar) => {
+                let registry = std::sync::Arc::clone(&registrar.registry().borrow());
+                let group = registry.find_group(org, text)?;
+                Ok((group.id().clone(), group.group.label.to_string()))
+            }
+            Desk::Hub(client) => {
+                let reply: GroupReply = client.get(groups(org).segment(text), PATIENCE).await?;
+                Ok((reply.network_group.group.id, reply.network_group.group.label.to_string()))
+            }
+        }
+    }
+}
+
+fn groups(org: &Org) -> Url {
+    Url::new("/v1/orgs").segment(org.as_str()).segment("networkgroups")
+}
+
+fn command(errand: Errand) -> Command {
+    let Errand { group, peer, wish, .. } = errand;
+    match wish {
+        Wish::Create(create) => Command::CreatePeer { group, peer: spec(create) },
+        Wish::Update(UpdatePeer { public_key, ip, port }) => {
+            Command::UpdatePeer { group, peer, public_key, public: ip.zip(port) }
+        }
+        Wish::Delete => Command::DeletePeer { group, peer },
+    }
+}
+
+fn spec(create: CreatePeer) -> PeerSpec {
+    PeerSpec {
+        id: create.id,
+        kind: create.peer_kind,
+        label: create.label,
+        parent_member: Some(create.parent_member),
+        role: create.peer_role,
+        public_key: create.public_key,
+        ip: create.ip,
+        port: create.port,
+        hostname: create.hostname,
+        parent_event: None,
+        hv: create.hv,
+    }
+}
+
+impl Trouble {
+    pub(super) fn new(code: &str, message: impl Into<String>, hint: &str) -> Trouble {
+        let error = api::Error { code: code.to_owned(), message: message.into(), hint: hint.to_owned() };
+        Trouble { error, is_final: true }
+    }
+
+    pub(super) fn says(&self, codes: &[&str]) -> bool {
+        codes.contains(&self.error.code.as_str())
+    }
+}
+
+impl std::fmt::Display for Trouble {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.error.message)
+    }
+}
+
+impl From<Refusal> for Trouble {
+    fn from(refusal: Refusal) -> Trouble {
+        let code = serde_json::to_value(refusal.code).ok();
+        let code = code.as_ref().and_then(serde_json::Value::as_str).unwrap_or("conflict");
+        Trouble::new(code, refusal.message, &refusal.hint)
+    }
+}
+
+impl From<Rejection> for Trouble {
+    fn from(rejection: Rejection) -> Trouble {
+        match rejection {
+            Rejection::Refused(refusal) => refusal.into(),
+            Rejection::Problems(problems) => Trouble::new("invalid", problems.to_string(), ""),
+            Rejection::Store(error) => {
+                Trouble { is_final: false, ..Trouble::new("unavailable", error.to_string(), "see the log of meshd") }
+            }
+        }
+    }
+}
+
+impl From<mesh_client::Error> for Trouble {
+    fn from(error: mesh_client::Error) -> Trouble {
+        match error {
+            // 429 and what is the server's fault may be otherwise next time.
+            mesh_client::Error::Refused { status, error } => {
+                Trouble { error, is_final: (400..500).contains(&status) && status != 429 }
+            }
+            other => {
+                let hint = "is meshd running there, and does the context have the right server and certificates?";
+                Trouble { is_final: false, ..Trouble::new("unreachable", other.to_string(), hint) }
+            }
+        }
+    }
+}

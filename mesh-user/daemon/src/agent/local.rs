@@ -1,0 +1,124 @@
+//! What this node's part in network groups is now, for those who ask and for those who act on it.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use mesh_core::{
+    api::{
+        group::SCHEMA,
+        node::{JoinList, LocalPeer, RemotePeer},
+    },
+    model::group::{DomainName, NodeId},
+    plan::{DeviceName, GroupTunnel, PublicKey},
+    registry::Group,
+};
+
+use super::ledger::Kept;
+use crate::{api::Snapshot, shard::PeerStatistics};
+
+/// One peer that this node runs, or is about to.
+#[derive(Clone, Debug)]
+pub struct Local {
+    pub kept: Kept,
+    /// By request, and not as an instance.
+    pub is_joined: bool,
+    pub hv: NodeId,
+    pub public_key: PublicKey,
+    pub device: DeviceName,
+    /// As the registry has it; `None`: it does not have it, or not yet.
+    pub group: Option<Arc<Group>>,
+    /// The registry has the peer, as it should be.
+    pub is_registered: bool,
+    /// What is in the way.
+    pub detail: String,
+    pub hub_reachable: bool,
+}
+
+impl Local {
+    /// It is registered, and its device carries packets.
+    pub fn is_up(&self, snapshot: &Snapshot) -> bool {
+        self.is_registered && snapshot.live_groups.contains(&self.device)
+    }
+
+    /// What is still missing.
+    pub fn missing(&self, snapshot: &Snapshot) -> String {
+        if !self.detail.is_empty() {
+            return self.detail.clone();
+        }
+        let trouble = snapshot.problems.iter().find(|line| line.contains(&self.device.0)).cloned();
+        match (self.is_registered, self.is_up(snapshot)) {
+            (false, _) => "the peer is not registered yet".to_owned(),
+            (true, false) => trouble.unwrap_or_else(|| format!("the tunnel {} is not there yet", self.device)),
+            (true, true) => String::new(),
+        }
+    }
+
+    /// `None`: nobody knows its address yet.
+    pub fn shown(
+        &self,
+        snapshot: &Snapshot,
+        statistics: &BTreeMap<(DeviceName, PublicKey), PeerStatistics>,
+        suffix: Option<&DomainName>,
+    ) -> Option<LocalPeer> {
+        let group = self.group.as_ref()?;
+        let peer = &group.peers.get(&self.kept.peer)?.object;
+        let member = group.members.get(&peer.parent_member);
+        let own = suffix.map(|suffix| format!("{}.p.{}.{suffix}", peer.id, group.id()));
+        let names = member.map(|member| member.domain_name.to_string()).into_iter().chain(own);
+        let tunnel = snapshot.plan.groups.get(&self.device);
+        Some(LocalPeer {
+            org: self.kept.purpose.org.clone(),
+            ng_id: group.id().clone(),
+            ng_label: group.group.label.clone(),
+            member: peer.parent_member.clone(),
+            peer: peer.id.clone(),
+            hv: self.hv.clone(),
+            address: peer.endpoint.address(),
+            public_key: self.public_key,
+            device: self.device.0.clone(),
+            netns: self.kept.purpose.netns.clone(),
+            names: names.collect(),
+            listen_port: self.kept.listen_port,
+            up: self.is_up(snapshot),
+            detail: self.missing(snapshot),
+            hub_reachable: self.hub_reachable,
+            peers: tunnel.map(|tunnel| remote_peers(&self.device, tunnel, statistics)).unwrap_or_default(),
+        })
+    }
+}
+
+/// All of them that have an address.
+pub fn list(
+    locals: &[Arc<Local>],
+    snapshot: &Snapshot,
+    statistics: Vec<PeerStatistics>,
+    suffix: Option<&DomainName>,
+) -> JoinList {
+    let statistics = by_peer(statistics);
+    let shown = locals.iter().filter_map(|local| local.shown(snapshot, &statistics, suffix));
+    JoinList { schema: SCHEMA, peers: shown.collect() }
+}
+
+pub fn by_peer(statistics: Vec<PeerStatistics>) -> BTreeMap<(DeviceName, PublicKey), PeerStatistics> {
+    statistics.into_iter().map(|peer| ((peer.device.clone(), peer.peer), peer)).collect()
+}
+
+fn remote_peers(
+    device: &DeviceName,
+    tunnel: &GroupTunnel,
+    statistics: &BTreeMap<(DeviceName, PublicKey), PeerStatistics>,
+) -> Vec<RemotePeer> {
+    let remote = |(key, peer): (&PublicKey, &Arc<mesh_core::plan::GroupPeer>)| {
+        let known = statistics.get(&(device.clone(), *key));
+        let endpoint = known.and_then(|known| known.endpoint).or(peer.endpoint);
+        RemotePeer {
+            peer: peer.peer.clone(),
+            member: peer.member.clone(),
+            address: peer.address,
+            endpoint: endpoint.map(|endpoint| endpoint.to_string()),
+            handshake_age_s: known.and_then(|known| known.handshake_age).map(|age| age.as_secs()),
+            rx_bytes: known.map_or(0, |known| known.received.bytes),
+            tx_bytes: known.map_or(0, |known| known.sent.bytes),
+        }
+    };
+    tunnel.peers.iter().map(remote).collect()
+}

@@ -1,0 +1,109 @@
+//! What the agent tells the control loop, the DNS server and the API.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use mesh_core::{
+    dns::LocalGroups,
+    model::group::GroupId,
+    plan::{Placement, PublicKey, group_device_name, plan_groups},
+    registry::Group,
+};
+
+use super::{Agent, Kept, local::Local, registration::Attempt};
+
+impl Agent {
+    /// Tells what there is now to whoever acts on it.
+    pub(super) fn publish(&mut self) {
+        let groups = self.groups();
+        let purposes = self.wanted();
+        let wanted = |kept: &&Kept| purposes.iter().any(|want| want.purpose == kept.purpose);
+        let placements: Vec<Placement> = self.ledger.peers.iter().filter(wanted).map(placement).collect();
+        let locals = self.locals(&groups);
+        self.outlets.locals.send_replace(Arc::new(locals));
+        if !self.is_informed() {
+            return;
+        }
+        let plan = plan_groups(&groups, &placements, self.mtu, &self.plan);
+        // A namespace that was made again has the same path: the tunnel must be made again too.
+        let moved = self.presence.take_moved();
+        let changed = moved || self.outlets.tunnels.borrow().as_deref() != Some(&plan.tunnels);
+        self.plan = plan;
+        if changed {
+            self.outlets.tunnels.send_replace(Some(Arc::new(self.plan.tunnels.clone())));
+        }
+        let names = self.names(&groups);
+        self.outlets.names.send_if_modified(|known| {
+            let changed = !is_same(known, &names);
+            if changed {
+                *known = Arc::new(names);
+            }
+            changed
+        });
+    }
+
+    /// What an earlier run made stays until it is known whether it is wanted.
+    fn is_informed(&self) -> bool {
+        self.ledger.peers.iter().all(|kept| self.sight(&kept.purpose.home).is_informed)
+    }
+
+    /// The groups that local peers are in.
+    fn groups(&self) -> BTreeMap<GroupId, Arc<Group>> {
+        let mut groups = BTreeMap::new();
+        for kept in &self.ledger.peers {
+            let known = self.sight(&kept.purpose.home).registry.groups.get(&kept.purpose.group).cloned();
+            groups.extend(known.map(|group| (kept.purpose.group.clone(), group)));
+        }
+        groups
+    }
+
+    fn names(&self, groups: &BTreeMap<GroupId, Arc<Group>>) -> LocalGroups {
+        let mut names = LocalGroups::default();
+        for tunnel in self.plan.tunnels.values() {
+            let Some(group) = groups.get(&tunnel.group) else { continue };
+            let here = names.by_netns.entry(tunnel.netns.clone()).or_default();
+            if !here.iter().any(|known| Arc::ptr_eq(known, group)) {
+                here.push(Arc::clone(group));
+            }
+        }
+        names
+    }
+
+    fn locals(&self, groups: &BTreeMap<GroupId, Arc<Group>>) -> Vec<Arc<Local>> {
+        let local = |kept: &Kept| {
+            let sight = self.sight(&kept.purpose.home);
+            let key = self.keys.get(&kept.peer).copied();
+            let group = groups.get(&kept.purpose.group).cloned();
+            let peer = group.as_ref().and_then(|group| group.peers.get(&kept.peer));
+            let attempt = self.attempts.get(&kept.peer).and_then(Attempt::trouble);
+            let detail = attempt.map_or_else(String::new, |trouble| trouble.error.message.clone());
+            Arc::new(Local {
+                kept: kept.clone(),
+                is_joined: self.ledger.joins.iter().any(|joined| joined.purpose == kept.purpose),
+                hv: self.node.clone(),
+                public_key: key.unwrap_or(PublicKey([0; 32])),
+                device: group_device_name(&kept.purpose.group, &kept.peer),
+                is_registered: peer.is_some_and(|peer| Some(peer.public_key) == key),
+                detail: if detail.is_empty() { sight.trouble } else { detail },
+                group,
+                hub_reachable: sight.is_reachable,
+            })
+        };
+        self.ledger.peers.iter().map(local).collect()
+    }
+}
+
+fn placement(kept: &Kept) -> Placement {
+    Placement {
+        group: kept.purpose.group.clone(),
+        peer: kept.peer.clone(),
+        netns: kept.purpose.netns.clone(),
+        listen_port: kept.listen_port,
+    }
+}
+
+fn is_same(old: &LocalGroups, new: &LocalGroups) -> bool {
+    let same = |(old, new): (&Vec<Arc<Group>>, &Vec<Arc<Group>>)| {
+        old.len() == new.len() && old.iter().zip(new).all(|(old, new)| Arc::ptr_eq(old, new))
+    };
+    old.by_netns.keys().eq(new.by_netns.keys()) && old.by_netns.values().zip(new.by_netns.values()).all(same)
+}

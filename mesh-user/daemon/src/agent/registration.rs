@@ -1,0 +1,256 @@
+//! How a peer of this node gets into the registry it belongs in, stays there as it is, and leaves it.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use mesh_core::{
+    api::group::{CreatePeer, UpdatePeer},
+    model::group::{MemberId, Peer, PeerId, PeerKind, PeerRole},
+    plan::PublicKey,
+};
+use uuid::Uuid;
+
+use super::{
+    Agent, Kept, Trouble,
+    home::{Errand, Wish},
+    mirror::Sight,
+    wanted::Want,
+};
+use crate::{kernel::udp::UdpSockets, keys, state::public_key};
+
+/// First and longest pause between attempts; the first is also how soon a registry should show what it was told.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// What is under way for one peer, and how it went so far.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    is_under_way: bool,
+    /// Nothing more is tried before.
+    not_before: Instant,
+    pause: Duration,
+    count: usize,
+    trouble: Option<Trouble>,
+}
+
+/// How an errand ended.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    peer: PeerId,
+    is_delete: bool,
+    is_create: bool,
+    result: Result<(), Trouble>,
+}
+
+impl Attempt {
+    fn first() -> Attempt {
+        Attempt { is_under_way: false, not_before: Instant::now(), pause: FIRST_PAUSE, count: 0, trouble: None }
+    }
+
+    pub(super) fn trouble(&self) -> Option<&Trouble> {
+        self.trouble.as_ref()
+    }
+
+    fn is_due(&self) -> bool {
+        !self.is_under_way && self.not_before <= Instant::now()
+    }
+}
+
+impl Agent {
+    pub(super) fn is_attempt_due(&self) -> bool {
+        self.attempts.values().any(Attempt::is_due)
+    }
+
+    /// What is wanted and not undertaken is written down, with an id, a key and a port.
+    pub(super) fn keep_book(&mut self) -> Result<()> {
+        let mut is_new = false;
+        for Want { purpose, is_external, label, .. } in self.wanted() {
+            if self.ledger.of(&purpose).is_some() {
+                continue;
+            }
+            let (peer, listen_port) = (PeerId::new(random_uuid()?), self.free_port()?);
+            self.own_key(&peer)?;
+            self.ledger.peers.push(Kept { purpose, peer, is_external, label, listen_port, was_registered: false });
+            is_new = true;
+        }
+        if is_new { self.ledger.save_peers() } else { Ok(()) }
+    }
+
+    /// The lowest of the range that nobody has.
+    fn free_port(&self) -> Result<u16> {
+        let is_ours = |port: &u16| self.ledger.peers.iter().any(|kept| kept.listen_port == *port);
+        let free = self.ports.clone().find(|port| !is_ours(port) && UdpSockets::bind(*port).is_ok());
+        free.with_context(|| format!("no UDP port of ng.ports ({:?}) is free", self.ports))
+    }
+
+    /// Of a local peer, made with the first question.
+    pub(super) fn own_key(&mut self, peer: &PeerId) -> Result<PublicKey> {
+        if let Some(known) = self.keys.get(peer) {
+            return Ok(*known);
+        }
+        let key = public_key(self.state.peer_key(peer)?);
+        self.keys.insert(peer.clone(), key);
+        Ok(key)
+    }
+
+    /// Begins what brings the registries up to date.
+    pub(super) fn register(&mut self) -> Result<()> {
+        let wanted = self.wanted();
+        for kept in self.ledger.peers.clone() {
+            let sight = self.sight(&kept.purpose.home);
+            let want = wanted.iter().find(|want| want.purpose == kept.purpose);
+            match want {
+                Some(want) => self.keep_registered(&kept, want, &sight)?,
+                None => self.give_up(&kept, &sight)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn keep_registered(&mut self, kept: &Kept, want: &Want, sight: &Sight) -> Result<()> {
+        let group = sight.registry.groups.get(&kept.purpose.group);
+        let peer = group.and_then(|group| group.peers.get(&kept.peer)).map(|peer| &*peer.object);
+        let key = self.own_key(&kept.peer)?;
+        match peer {
+            Some(peer) => {
+                self.note_registered(kept)?;
+                if self.is_as_it_should_be(kept, peer, key) {
+                    self.attempts.remove(&kept.peer);
+                } else {
+                    let (ip, port) = self.public(kept).unzip();
+                    self.send(kept, Wish::Update(UpdatePeer { public_key: key, ip, port }));
+                }
+            }
+            // Its group is gone, or somebody else deleted it: it is not wanted there.
+            None if want.is_join && kept.was_registered && sight.is_current => {
+                tracing::info!(group = %kept.purpose.group, peer = %kept.peer, "was removed from its group");
+                self.ledger.joins.retain(|joined| joined.purpose != kept.purpose);
+                self.ledger.save_joins()?;
+                self.forget(kept)?;
+            }
+            None => {
+                let create = self.creation(kept, key);
+                self.send(kept, Wish::Create(create));
+            }
+        }
+        Ok(())
+    }
+
+    fn give_up(&mut self, kept: &Kept, sight: &Sight) -> Result<()> {
+        let group = sight.registry.groups.get(&kept.purpose.group);
+        let is_known = group.is_some_and(|group| group.peers.contains_key(&kept.peer));
+        let is_under_way = self.attempts.get(&kept.peer).is_some_and(|attempt| attempt.is_under_way);
+        if !is_known && sight.is_current && !is_under_way {
+            return self.forget(kept);
+        }
+        self.send(kept, Wish::Delete);
+        Ok(())
+    }
+
+    fn forget(&mut self, kept: &Kept) -> Result<()> {
+        self.attempts.remove(&kept.peer);
+        self.waiting.remove(&kept.peer);
+        self.keys.remove(&kept.peer);
+        self.ledger.forget(&kept.peer)
+    }
+
+    fn note_registered(&mut self, kept: &Kept) -> Result<()> {
+        self.waiting.remove(&kept.peer);
+        if kept.was_registered {
+            return Ok(());
+        }
+        let known = self.ledger.peers.iter_mut().find(|other| other.peer == kept.peer);
+        known.into_iter().for_each(|known| known.was_registered = true);
+        self.ledger.save_peers()
+    }
+
+    fn is_as_it_should_be(&self, kept: &Kept, peer: &Peer, key: PublicKey) -> bool {
+        let public = peer.endpoint.public().map(|term| (term.host, term.port));
+        peer.public_key == key && public == self.public(kept)
+    }
+
+    /// Where others call it.
+    fn public(&self, kept: &Kept) -> Option<(std::net::IpAddr, u16)> {
+        self.advertise.map(|address| (address, kept.listen_port))
+    }
+
+    fn creation(&self, kept: &Kept, public_key: PublicKey) -> CreatePeer {
+        let (ip, port) = self.public(kept).unzip();
+        CreatePeer {
+            id: Some(kept.peer.clone()),
+            parent_member: kept.purpose.member.clone(),
+            peer_kind: if kept.is_external { PeerKind::ExternalPeer } else { PeerKind::CleverPeer },
+            peer_role: if ip.is_some() { PeerRole::Server } else { PeerRole::Client },
+            hv: (!kept.is_external).then(|| self.node.clone()),
+            ip,
+            port,
+            public_key,
+            hostname: Some(self.hostname.clone()),
+            label: kept.label.clone(),
+        }
+    }
+
+    /// Runs an errand beside everything else, unless one is under way or the last one was just tried.
+    fn send(&mut self, kept: &Kept, wish: Wish) {
+        let Some(office) = self.office(&kept.purpose.home) else { return };
+        let desk = office.desk.clone();
+        let attempt = self.attempts.entry(kept.peer.clone()).or_insert_with(Attempt::first);
+        if !attempt.is_due() {
+            return;
+        }
+        attempt.is_under_way = true;
+        attempt.count += 1;
+        let (is_delete, is_create) = (matches!(wish, Wish::Delete), matches!(wish, Wish::Create(_)));
+        let errand =
+            Errand { org: kept.purpose.org.clone(), group: kept.purpose.group.clone(), peer: kept.peer.clone(), wish };
+        let (peer, outcomes) = (kept.peer.clone(), self.outcomes.0.clone());
+        tokio::spawn(async move {
+            let result = desk.run(errand).await;
+            // Without a receiver the agent has ended.
+            let _ = outcomes.send(Outcome { peer, is_delete, is_create, result }).await;
+        });
+    }
+
+    pub(super) fn hear(&mut self, outcome: Outcome) {
+        let Outcome { peer, is_delete, is_create, result } = outcome;
+        let Some(attempt) = self.attempts.get_mut(&peer) else { return };
+        attempt.is_under_way = false;
+        attempt.not_before = Instant::now() + attempt.pause;
+        match result {
+            Ok(()) => attempt.trouble = None,
+            // What is to be deleted is not there: an earlier attempt did it, and was not heard.
+            Err(trouble) if is_delete && trouble.says(&["not_found"]) => return self.forget_by_id(&peer),
+            Err(trouble) => {
+                attempt.pause = (attempt.pause * 2).min(LONGEST_PAUSE);
+                if attempt.trouble.as_ref() != Some(&trouble) {
+                    tracing::warn!(%peer, "not registered as it should be: {trouble}");
+                }
+                // Not the first attempt: an earlier one may have made it, and was not heard.
+                let is_made = attempt.count > 1 && trouble.says(&["conflict"]);
+                let is_refused = trouble.is_final && is_create && !is_made;
+                attempt.trouble = Some(trouble.clone());
+                if is_refused && let Some(waiting) = self.waiting.remove(&peer) {
+                    self.withdraw(&peer, trouble, waiting);
+                }
+            }
+        }
+    }
+
+    fn forget_by_id(&mut self, peer: &PeerId) {
+        let kept = self.ledger.peers.iter().find(|kept| kept.peer == *peer).cloned();
+        if let Some(Err(error)) = kept.map(|kept| self.forget(&kept)) {
+            tracing::error!("the agent of network groups: {error:#}");
+        }
+    }
+}
+
+pub(super) fn random_uuid() -> Result<Uuid> {
+    let random = keys::random()?;
+    let bytes = random.first_chunk().expect("16 of 32 bytes");
+    Ok(uuid::Builder::from_random_bytes(*bytes).into_uuid())
+}
+
+/// A member for one peer alone.
+pub(super) fn new_external_member() -> Result<MemberId> {
+    Ok(MemberId::external(random_uuid()?))
+}
