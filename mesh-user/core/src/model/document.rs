@@ -9,6 +9,8 @@ use super::{
 };
 
 pub const API_VERSION: &str = "networking.liqo.io/v1beta1";
+/// Of network groups and what is in them: [`crate::registry::Declaration`] reads those.
+pub const GROUPS_API_VERSION: &str = "mesh/v1";
 /// Label that says which remote cluster an object is about.
 pub const REMOTE_LABEL: &str = "liqo.io/remote-cluster-id";
 
@@ -63,15 +65,11 @@ impl std::fmt::Display for Place {
 
 impl Document {
     /// All documents of a file: YAML, several with `---` between them, or JSON. What can be read is returned whatever else
-    /// is wrong, so that all of it can be told at once.
+    /// is wrong, so that all of it can be told at once. Network groups are left out.
     pub(crate) fn read_all(file: &str, text: &str, problems: &mut Problems) -> Vec<Document> {
-        match serde_saphyr::from_multiple::<Value>(text) {
-            Ok(values) => values.into_iter().filter_map(|value| Document::read(file, value, problems)).collect(),
-            Err(error) => {
-                problems.0.push(syntax(file, &error));
-                Vec::new()
-            }
-        }
+        let values = values(file, text, problems).into_iter();
+        let values = values.filter(|value| api_version(value) != Some(GROUPS_API_VERSION));
+        values.filter_map(|value| Document::read(file, value, problems)).collect()
     }
 
     /// Reads `spec` with `read`; problems found there are appended to `problems`.
@@ -113,6 +111,18 @@ impl Document {
         problems.0.extend(sink.into_problems().0);
         KINDS.contains(&kind.as_str()).then_some(Document { kind, place, remote, root })
     }
+}
+
+/// The documents of a file, whatever they are.
+pub(crate) fn values(file: &str, text: &str, problems: &mut Problems) -> Vec<Value> {
+    serde_saphyr::from_multiple(text).unwrap_or_else(|error| {
+        problems.0.push(syntax(file, &error));
+        Vec::new()
+    })
+}
+
+pub(crate) fn api_version(document: &Value) -> Option<&str> {
+    document.get("apiVersion")?.as_str()
 }
 
 /// Checks everything around `spec`; the remote cluster that the object is about.

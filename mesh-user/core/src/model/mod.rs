@@ -6,7 +6,7 @@
 mod cluster;
 mod cluster_id;
 mod configuration;
-mod document;
+pub(crate) mod document;
 #[cfg(test)]
 pub(crate) mod fixtures;
 mod gateway;
@@ -19,12 +19,12 @@ mod problem;
 mod public_key;
 mod role;
 mod settings;
-mod tree;
+pub(crate) mod tree;
 
 pub use cluster::{Cluster, Wish};
 pub use cluster_id::{ClusterId, NotAClusterId};
 pub use configuration::{Configuration, MeshWide, Prefixes};
-pub use document::{API_VERSION, Place, REMOTE_LABEL};
+pub use document::{API_VERSION, GROUPS_API_VERSION, Place, REMOTE_LABEL};
 pub use gateway::Gateway;
 pub use gateway_client::{GatewayClient, Reach};
 pub use gateway_server::{DEFAULT_PORT, GatewayServer};

@@ -52,6 +52,16 @@ impl<'a> Fields<'a> {
         self.sink.report(&self.path(field), message, hint);
     }
 
+    /// Reports at a path that [`Fields::items`] gave.
+    pub(crate) fn report_at(&self, path: &str, message: impl Into<String>, hint: impl Into<String>) {
+        self.sink.report(path, message, hint);
+    }
+
+    /// The fields of a mapping that [`Fields::items`] gave.
+    pub(crate) fn within(&self, map: &'a Map<String, Value>, path: &str) -> Fields<'a> {
+        Fields::new(map, path, self.sink)
+    }
+
     /// A field that may be there and says nothing to us.
     pub(crate) fn ignore(&mut self, fields: &[&'static str]) {
         self.known.extend(fields);
@@ -173,7 +183,8 @@ impl<'a> Fields<'a> {
         self.map.get(field).filter(|value| !value.is_null())
     }
 
-    fn items(&mut self, field: &'static str) -> Vec<(String, &'a Value)> {
+    /// The entries of a list, or the only one, each with its path.
+    pub(crate) fn items(&mut self, field: &'static str) -> Vec<(String, &'a Value)> {
         match self.take(field) {
             None => Vec::new(),
             Some(Value::Array(items)) => {

@@ -72,8 +72,8 @@ impl Group {
         if let Some(peer) = text.parse::<PeerId>().ok().and_then(|id| self.peers.get(&id)) {
             return Ok(peer);
         }
-        let labelled = |peer: &&Peer| peer.label.as_ref().is_some_and(|label| label.as_str() == text);
-        let mut hits = self.peers.values().map(|peer| &*peer.object).filter(labelled);
+        let label: Option<Label> = text.parse().ok();
+        let mut hits = self.labelled(label);
         match (hits.next(), hits.next()) {
             (Some(peer), None) => Ok(peer),
             (Some(first), Some(second)) => {
@@ -85,6 +85,12 @@ impl Group {
                 Err(Refusal::not_found("", format!("the network group {label:?} has no peer {text:?}"), hint))
             }
         }
+    }
+
+    /// The peers with this label; none for `None`.
+    pub(super) fn labelled(&self, label: Option<Label>) -> impl Iterator<Item = &Peer> {
+        let peers = self.peers.values().map(|peer| &*peer.object);
+        peers.filter(move |peer| label.is_some() && peer.label == label)
     }
 
     pub fn find_member(&self, id: &MemberId) -> Result<&Member, Refusal> {

@@ -23,6 +23,11 @@ impl World {
         decide(&self.registry, &self.rules, author, command, &mut || fresh(ids))
     }
 
+    /// Ids as a store would give them.
+    pub(crate) fn id(&mut self) -> Uuid {
+        fresh(&mut self.ids)
+    }
+
     pub(crate) fn commit(&mut self, change: Change) {
         let revision = Revision(self.registry.revision.0 + 1);
         self.registry.apply(revision, change.into_entries(revision));

@@ -11,6 +11,7 @@ mod change;
 mod command;
 mod configuration;
 mod decide;
+mod declare;
 mod find;
 #[cfg(test)]
 pub(crate) mod fixtures;
@@ -39,6 +40,7 @@ pub use change::{Change, Condition};
 pub use command::{Author, Command, MemberSpec, PeerSpec};
 pub use configuration::{PRIVATE_KEY_PLACEHOLDER, configuration};
 pub use decide::{Ids, decide};
+pub use declare::{Declaration, Declared, GroupSpec, Others, declare};
 pub use find::{Kind, Kinds};
 pub use key::{Key, NotAKey};
 pub use object::Object;

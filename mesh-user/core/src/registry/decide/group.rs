@@ -4,14 +4,16 @@ use std::collections::BTreeSet;
 
 use ipnet::IpNet;
 
-use super::{Edit, may_change};
+use super::{Edit, may_change, may_declare};
 use crate::{
     allocate,
     model::{
         group::{Access, GroupId, Label, Member, NetworkGroup, Org, Tag},
         parse_cidr,
     },
-    registry::{Author, Change, Condition, Group, Key, MemberSpec, Object, Refusal, RefusalCode, Registry, Rules},
+    registry::{
+        Author, Change, Condition, Group, GroupSpec, Key, MemberSpec, Object, Refusal, RefusalCode, Registry, Rules,
+    },
 };
 
 /// A label that is a word of the command line: `ng create external`.
@@ -83,7 +85,6 @@ pub(super) fn update(
     tags: &Option<BTreeSet<Tag>>,
     default_access: Option<Access>,
 ) -> Result<Change, Refusal> {
-    may_change(author, group.group.managed_by, format_args!("the network group {}", group.group.label))?;
     check_texts(description.as_deref(), tags.as_ref().unwrap_or(&BTreeSet::new()))?;
     let mut edit = Edit::of(group);
     if let Some(description) = description {
@@ -94,10 +95,30 @@ pub(super) fn update(
     }
     edit.next.default_access = default_access.unwrap_or(edit.next.default_access);
     let unchanged = NetworkGroup { version: group.group.version, ..edit.next.clone() } == *group.group;
-    Ok(if unchanged { Change::default() } else { edit.finish() })
+    if unchanged {
+        return Ok(Change::default());
+    }
+    may_change(author, group.group.managed_by, format_args!("the network group {}", group.group.label))?;
+    Ok(edit.finish())
 }
 
-pub(super) fn delete(registry: &Registry, group: &Group, author: Author) -> Result<Change, Refusal> {
+/// The group as it shall be, as far as that may change.
+pub(in crate::registry) fn set(group: &Group, author: Author, wanted: &GroupSpec) -> Result<Change, Refusal> {
+    let own = &group.group;
+    may_declare(author, own.managed_by, true, format_args!("the network group {}", own.label))?;
+    let hint = "it never changes: delete the group and make it anew, or leave the field out";
+    if wanted.cidr.is_some_and(|cidr| cidr != own.network_ip) {
+        return Err(Refusal::conflict("cidr", format!("the group has {}", own.network_ip), hint));
+    }
+    let length = own.network_ip.prefix_len();
+    if wanted.prefix_length.is_some_and(|wanted| wanted != length) {
+        return Err(Refusal::conflict("prefixLength", format!("the group has a /{length}"), hint));
+    }
+    let description = Some(wanted.description.clone().unwrap_or_default());
+    update(group, author, &description, &Some(wanted.tags.clone()), Some(wanted.default_access))
+}
+
+pub(in crate::registry) fn delete(registry: &Registry, group: &Group, author: Author) -> Result<Change, Refusal> {
     let (id, own) = (group.id(), &group.group);
     may_change(author, own.managed_by, format_args!("the network group {}", own.label))?;
     for member in group.members.values() {

@@ -1,9 +1,9 @@
 //! Linking and unlinking members of a network group.
 
-use super::{Edit, may_change, not_member};
+use super::{Edit, may_change, may_declare, not_member};
 use crate::{
     model::group::{Member, MemberId, MemberStatus, Org, Party},
-    registry::{Author, Change, Group, Key, MemberSpec, Object, Refusal, RefusalCode, Registry, Rules},
+    registry::{Author, Change, Group, Key, MemberSpec, Object, Refusal, RefusalCode, Registry, Rules, Stored},
 };
 
 pub(super) fn link(group: &Group, rules: &Rules, author: Author, spec: &MemberSpec) -> Result<Change, Refusal> {
@@ -12,8 +12,27 @@ pub(super) fn link(group: &Group, rules: &Rules, author: Author, spec: &MemberSp
         let message = format!("{} is a member of {:?} already", member.id, group.group.label.as_str());
         return Err(Refusal::new(RefusalCode::AlreadyLinked, "id", message, "nothing is left to do"));
     }
+    put(group, spec, member)
+}
+
+/// The member as it shall be, made if it is not there.
+pub(in crate::registry) fn set(
+    group: &Group,
+    rules: &Rules,
+    author: Author,
+    spec: &MemberSpec,
+) -> Result<Change, Refusal> {
+    let Some(old) = group.members.get(&spec.id) else { return link(group, rules, author, spec) };
+    let new = Member { status: old.status, ..rules.member(group.id(), spec, author, "")? };
+    let same = Member { managed_by: old.managed_by, ..new.clone() } == **old;
+    may_declare(author, old.managed_by, same, &old.id)?;
+    if same { Ok(Change::default()) } else { put(group, spec, new) }
+}
+
+fn put(group: &Group, spec: &MemberSpec, member: Member) -> Result<Change, Refusal> {
+    let is_taken = |other: &&Stored<Member>| other.domain_name == member.domain_name && other.id != member.id;
     if spec.domain_name.is_some()
-        && let Some(other) = group.members.values().find(|other| other.domain_name == member.domain_name)
+        && let Some(other) = group.members.values().find(is_taken)
     {
         let message = format!("{} is the name of {} already", member.domain_name, other.id);
         return Err(Refusal::conflict("domainName", message, "give each member of a group its own name"));
@@ -24,7 +43,7 @@ pub(super) fn link(group: &Group, rules: &Rules, author: Author, spec: &MemberSp
 }
 
 /// With its peers, and with the rules that name it.
-pub(super) fn unlink(group: &Group, author: Author, id: &MemberId) -> Result<Change, Refusal> {
+pub(in crate::registry) fn unlink(group: &Group, author: Author, id: &MemberId) -> Result<Change, Refusal> {
     let member = group.members.get(id).ok_or_else(|| not_member(group, id, ""))?;
     may_change(author, member.managed_by, id)?;
     for peer in group.peers_of(id).filter(|_| author == Author::Api) {

@@ -4,10 +4,10 @@
 //! did: so two changes of one group that were decided on the same registry cannot both be committed. Two that take or free
 //! a prefix or a label notice each other by the keys of those.
 
-mod access;
-mod group;
-mod member;
-mod peer;
+pub(super) mod access;
+pub(super) mod group;
+pub(super) mod member;
+pub(super) mod peer;
 
 use uuid::Uuid;
 
@@ -67,7 +67,7 @@ pub fn decide(
     }
 }
 
-fn existing<'a>(registry: &'a Registry, id: &GroupId) -> Result<&'a Group, Refusal> {
+pub(super) fn existing<'a>(registry: &'a Registry, id: &GroupId) -> Result<&'a Group, Refusal> {
     registry.groups.get(id).map(|group| &**group).ok_or_else(|| {
         Refusal::not_found("", format!("there is no network group {id}"), "'meshctl ng' lists those that are there")
     })
@@ -101,6 +101,11 @@ impl<'a> Edit<'a> {
         self.change.puts.push((Key::Group(self.group.id().clone()), Object::Group(self.next)));
         self.change
     }
+}
+
+/// Refuses to declare anew what another author made, or to change it; what is as declared may be declared by the API.
+fn may_declare(author: Author, owner: ManagedBy, same: bool, what: impl std::fmt::Display) -> Result<(), Refusal> {
+    if same && author == Author::Api { Ok(()) } else { may_change(author, owner, what) }
 }
 
 /// Refuses to touch what another author manages; `what` names it.

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{Edit, Ids, may_change, member, not_member};
+use super::{Edit, Ids, may_change, may_declare, member, not_member};
 use crate::{
     model::group::{
         ClientEndpoint, Endpoint, Label, MemberId, MemberKind, Peer, PeerId, PeerKind, PeerRole, ServerEndpoint, Term,
@@ -71,8 +71,45 @@ pub(super) fn update(
     Ok(edit.finish())
 }
 
+/// The external peer with this label as it shall be, made if it is not there.
+pub(in crate::registry) fn set(
+    group: &Group,
+    rules: &Rules,
+    author: Author,
+    spec: &PeerSpec,
+    ids: Ids<'_>,
+) -> Result<Change, Refusal> {
+    let mut named = group.labelled(spec.label.clone()).filter(|peer| peer.kind == spec.kind);
+    let Some(old) = named.next() else { return create(group, rules, author, spec, ids) };
+    if let Some(other) = named.next() {
+        let message = format!("the peers {} and {} both have this label", old.id, other.id);
+        return Err(Refusal::new(RefusalCode::Ambiguous, "label", message, "delete one of them"));
+    }
+    check_spec(group, spec)?;
+    check_key(group, &old.id, spec.public_key)?;
+    if spec.parent_member.as_ref().is_some_and(|parent| *parent != old.parent_member) {
+        let message = format!("the peer is one of {}", old.parent_member);
+        return Err(Refusal::conflict("parentMember", message, "it never changes: delete the peer and make it anew"));
+    }
+    let new = Peer {
+        public_key: spec.public_key,
+        endpoint: endpoint(old.endpoint.address(), spec.ip.zip(spec.port)),
+        hostname: hostname(spec, &old.id),
+        parent_event: spec.parent_event.clone(),
+        ..old.clone()
+    };
+    let same = new == *old;
+    may_declare(author, old.managed_by, same, format_args!("the peer {}", old.id))?;
+    if same {
+        return Ok(Change::default());
+    }
+    let mut edit = Edit::of(group);
+    edit.put(Key::Peer(group.id().clone(), new.id.clone()), Object::Peer(new));
+    Ok(edit.finish())
+}
+
 /// An external member goes with its last peer, unless a manifest has it.
-pub(super) fn delete(group: &Group, author: Author, id: &PeerId) -> Result<Change, Refusal> {
+pub(in crate::registry) fn delete(group: &Group, author: Author, id: &PeerId) -> Result<Change, Refusal> {
     let peer = existing(group, id)?;
     may_change(author, peer.managed_by, format_args!("the peer {id}"))?;
     let mut edit = Edit::of(group);

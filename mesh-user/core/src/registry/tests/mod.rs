@@ -1,6 +1,7 @@
 //! What commands do to a registry, noun by noun.
 
 mod access;
+mod declaring;
 mod finding;
 mod groups;
 mod members;

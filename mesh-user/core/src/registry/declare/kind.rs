@@ -1,0 +1,7 @@
+//! The kinds of objects in manifests.
+
+pub(crate) const GROUP: &str = "NetworkGroup";
+pub(crate) const MEMBER: &str = "Member";
+pub(crate) const PEER: &str = "Peer";
+pub(crate) const RULE: &str = "AccessRule";
+pub(super) const ALL: [&str; 4] = [GROUP, MEMBER, PEER, RULE];
