@@ -10,6 +10,7 @@ mod packages;
 mod rivals;
 mod rust_src;
 mod rustc;
+mod schemathesis;
 mod wireguard_go;
 
 use std::{
@@ -64,7 +65,8 @@ pub(crate) fn ensure(place: &Place, purpose: Purpose) -> Result<()> {
         Purpose::Test => {
             packages::ensure()?;
             wireguard_go::ensure(tools)?;
-            rivals::ensure(tools)
+            rivals::ensure(tools)?;
+            schemathesis::ensure(tools)
         }
     }
 }

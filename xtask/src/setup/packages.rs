@@ -30,6 +30,16 @@ pub(crate) fn ensure() -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
+    install_all(&missing)?;
+    let still = self::missing();
+    if !still.is_empty() {
+        bail!("apt-get installed {}, and yet the programs of {} are not there", missing.join(" "), still.join(" "));
+    }
+    Ok(())
+}
+
+/// Installs Debian packages, or says who can.
+pub(super) fn install_all(missing: &[&str]) -> Result<()> {
     let packages = missing.join(" ");
     if process::find("apt-get").is_none() {
         bail!("tests need the programs of these Debian packages, and this machine has no apt-get: {packages}");
@@ -37,12 +47,7 @@ pub(crate) fn ensure() -> Result<()> {
     if !is_root()? {
         bail!("tests need packages that only root can install; run:\n  sudo apt-get install --yes {packages}");
     }
-    step(&format!("apt-get install {packages}"), || install(&missing))?;
-    let still = self::missing();
-    if !still.is_empty() {
-        bail!("apt-get installed {packages}, and yet the programs of {} are not there", still.join(" "));
-    }
-    Ok(())
+    step(&format!("apt-get install {packages}"), || install(missing))
 }
 
 /// The packages whose program is not found.
