@@ -19,7 +19,7 @@ use tokio::{
 
 use crate::{
     agent::{Agent, Outlets},
-    api::{self, Api},
+    api::{self, Api, Watched},
     control::{Control, Published, Wakes},
     kernel::{
         bpf::Bpf,
@@ -87,6 +87,8 @@ pub async fn run(settings: Settings) -> Result<()> {
         counters: world.counters(),
         shards,
         agency,
+        watched: Watched::follow(registrar.registry()),
+        registrar,
         suffixes: settings.groups.suffixes.clone(),
     };
     let remote = match &settings.api {

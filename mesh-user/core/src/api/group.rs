@@ -24,6 +24,7 @@
 //! | `GET /resources/{id or label}?type=KINDS` | | [`Resource`], or 409 `ambiguous` |
 //! | `GET /blocks` | | [`BlockList`] |
 //! | `PUT, DELETE /members/{member}/block` | | [`BlockReply`] |
+//! | `PUT /members/{member}/status` | [`ReportMember`] | [`MemberList`] |
 //! | `GET /v1/watch?org=&group=&member=` (each may stand several times) | | [`WatchEvent`] |
 //! | `POST /v1/apply?dryRun=` | manifests as text | [`super::ApplyReply`] |
 //!
@@ -38,8 +39,8 @@ use utoipa::ToSchema;
 
 use crate::{
     model::group::{
-        Access, AccessRule, Block, GroupId, Label, Member, MemberId, NetworkGroup, NodeId, Peer, PeerId, PeerKind,
-        PeerRole, Tag,
+        Access, AccessRule, Block, GroupId, Label, Member, MemberId, MemberStatus, NetworkGroup, NodeId, Peer, PeerId,
+        PeerKind, PeerRole, Tag,
     },
     plan::PublicKey,
     registry::MemberSpec,
@@ -174,6 +175,14 @@ pub enum ResourceKind {
     Peer(FoundPeer),
 }
 
+/// One member in each of its groups.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MemberList {
+    pub schema: u32,
+    pub members: Vec<FoundMember>,
+}
+
 /// WireGuard's configuration of one peer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -227,6 +236,12 @@ pub struct UpdateGroup {
     pub tags: Option<BTreeSet<Tag>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default_access: Option<Access>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ReportMember {
+    pub status: MemberStatus,
 }
 
 /// By a node that runs it, or by the platform.

@@ -9,8 +9,6 @@ use std::{
     sync::Arc,
 };
 
-use serde_json::Value;
-
 use super::{Entry, Group, Key, Object, Registry, Revision, Rights, Stored, rights::is_called};
 use crate::{
     api::group::WatchEvent,
@@ -150,7 +148,7 @@ impl View {
 
 impl From<Entry> for WatchEvent {
     fn from(entry: Entry) -> WatchEvent {
-        let value = entry.object.as_ref().map(value);
+        let value = entry.object.as_ref().map(Object::to_value);
         WatchEvent::Object { key: entry.key.to_string(), modified: entry.modified.0, value }
     }
 }
@@ -267,19 +265,6 @@ fn group_of(key: &Key) -> Option<&GroupId> {
         Key::Group(id) | Key::Member(id, _) | Key::Peer(id, _) | Key::Rule(id, _) => Some(id),
         Key::Label(..) | Key::Prefixes | Key::Block(..) => None,
     }
-}
-
-fn value(object: &Object) -> Value {
-    let value = match object {
-        Object::Group(group) => serde_json::to_value(group),
-        Object::Member(member) => serde_json::to_value(member),
-        Object::Peer(peer) => serde_json::to_value(peer),
-        Object::Rule(rule) => serde_json::to_value(rule),
-        Object::Label(group) => serde_json::to_value(group),
-        Object::Prefixes(count) => serde_json::to_value(count),
-        Object::Block(block) => serde_json::to_value(block),
-    };
-    value.expect("the nouns are of strings, numbers and lists")
 }
 
 #[cfg(test)]

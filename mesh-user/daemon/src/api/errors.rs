@@ -12,6 +12,8 @@ use mesh_core::{
     registry::{Refusal, RefusalCode},
 };
 
+use crate::registrar::Rejection;
+
 #[derive(Debug)]
 pub(super) struct Failure {
     status: StatusCode,
@@ -94,6 +96,21 @@ impl From<Refusal> for Failure {
         };
         let code = serde_json::to_value(refusal.code).ok().and_then(|code| code.as_str().map(str::to_owned));
         Failure::new(status, code.expect("codes are written as texts"), message, refusal.hint)
+    }
+}
+
+impl From<Rejection> for Failure {
+    fn from(rejection: Rejection) -> Self {
+        match rejection {
+            Rejection::Refused(refusal) => refusal.into(),
+            Rejection::Problems(problems) => {
+                Failure::invalid(problems.to_string(), "correct the manifests; nothing was changed")
+            }
+            Rejection::Store(error) => {
+                let hint = "nothing was changed; the log of meshd says what is wrong with its store";
+                Failure::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", error.to_string(), hint)
+            }
+        }
     }
 }
 

@@ -6,12 +6,19 @@
 mod caller;
 mod endpoint;
 mod errors;
+mod groups;
+mod lookup;
+mod members;
 mod node;
 mod observe;
 mod openapi;
+mod peers;
 mod request;
+mod rules;
 mod status;
+mod streams;
 mod tls;
+mod watched;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,16 +30,26 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use axum::{Json, Router, extract::DefaultBodyLimit, middleware};
+use axum::{Json, Router, extract::DefaultBodyLimit, http::StatusCode, middleware};
 use mesh_core::{
-    model::{ApiListener, PrincipalName, Role, group::DomainName},
+    model::{
+        ApiListener, PrincipalName, Role,
+        group::{DomainName, Org},
+    },
     plan::{DeviceName, Plan, PublicKey, slots::Slots},
+    registry::{Author, Command, Group, Registry},
 };
 use serde_json::Value;
 use tokio::{net::UnixListener, sync::watch};
+use uuid::Uuid;
 
 use self::{caller::Caller, endpoint::Endpoint, errors::Failure, tls::Tls};
-use crate::{agent::Agency, kernel::bpf_counters::Counters, probe::Reports, reconcile::HookReport, shard::Shards};
+use crate::{
+    agent::Agency,
+    kernel::bpf_counters::Counters, keys, probe::Reports, reconcile::HookReport, registrar::Registrar, shard::Shards,
+};
+
+pub use watched::Watched;
 
 /// The control loop publishes at least this often.
 pub const HEARTBEAT: Duration = Duration::from_secs(5);
@@ -87,8 +104,34 @@ pub struct Api {
     /// Absent while no interface has a hook.
     pub counters: Option<Arc<Counters>>,
     pub agency: Agency,
-    /// Below which names of members lie.
+    pub registrar: Registrar,
+    pub watched: Watched,
+    /// Where names of members may lie; the first is the default.
     pub suffixes: Vec<DomainName>,
+}
+
+impl Api {
+    /// What there is for this caller.
+    fn registry_for(&self, caller: &Caller) -> Arc<Registry> {
+        caller.rights.narrow(&self.registrar.registry().borrow())
+    }
+
+    fn group(&self, caller: &Caller, org: &Org, name: &str) -> Result<Arc<Group>, Failure> {
+        Ok(Arc::clone(self.registry_for(caller).find_group(org, name)?))
+    }
+
+    async fn execute(&self, command: Command) -> Result<Arc<Registry>, Failure> {
+        Ok(self.registrar.execute(Author::Api, command).await?)
+    }
+}
+
+/// Of version 4.
+fn random_uuid() -> Result<Uuid, Failure> {
+    let random = keys::random().map_err(|error| {
+        Failure::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", format!("no new id: {error:#}"), "try again")
+    })?;
+    let bytes = random.first_chunk().expect("16 of 32 bytes");
+    Ok(uuid::Builder::from_random_bytes(*bytes).into_uuid())
 }
 
 /// Whom a listener serves.
@@ -134,7 +177,16 @@ fn router(api: Api, door: Door) -> Router {
 fn endpoints(door: Door) -> Vec<Endpoint> {
     let description = async move || Json(openapi::describe(endpoints(door)));
     let description = Endpoint::get("/v1/openapi.json", description, "This description").reply::<Value>();
-    let everywhere = [vec![description], observe::endpoints()];
+    let everywhere = [
+        vec![description],
+        observe::endpoints(),
+        groups::endpoints(),
+        members::endpoints(),
+        peers::endpoints(),
+        rules::endpoints(),
+        lookup::endpoints(),
+        streams::endpoints(),
+    ];
     let here = match door {
         // What a node does with its own part in groups is nobody's business elsewhere.
         Door::Socket => node::endpoints(),

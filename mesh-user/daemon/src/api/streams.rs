@@ -1,0 +1,227 @@
+//! Event streams: a group, the configuration of a peer, and everything that a reader may see.
+//!
+//! A stream compares the newest state with the one that it sent last, so a slow reader is sent less, and nothing queues
+//! but what leads from one state to the next.
+
+use std::{collections::VecDeque, convert::Infallible, sync::Arc, time::Duration};
+
+use axum::{
+    extract::State,
+    response::sse::{Event, KeepAlive, Sse},
+};
+use futures_util::{Stream, stream::unfold};
+use mesh_core::{
+    api::group::{Gone, GroupReply, PeerConfiguration, SCHEMA, WatchEvent},
+    model::group::{GroupId, Org, PeerId},
+    registry::{Entry, Registry, Revision, View},
+};
+use serde::Serialize;
+use tokio::sync::watch;
+
+use super::{
+    Api,
+    caller::Caller,
+    endpoint::{Endpoint, texts},
+    errors::Failure,
+    groups, peers,
+    request::{Path, Query, Resume},
+};
+
+/// After so long without an event a comment says that the stream is alive.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+pub(super) fn endpoints() -> Vec<Endpoint> {
+    const GROUP: &str = "/v1/orgs/{org}/networkgroups/{ng}/watch";
+    const CONFIGURATION: &str = "/v1/orgs/{org}/networkgroups/{ng}/peers/{peer}/configuration/watch";
+    vec![
+        Endpoint::get(GROUP, watch_group, "A network group, whenever it changes; `deleted` at its end")
+            .resumable()
+            .events::<GroupReply>(),
+        Endpoint::get(CONFIGURATION, watch_configuration, "A peer's configuration, whenever it changes")
+            .resumable()
+            .events::<PeerConfiguration>(),
+        Endpoint::get("/v1/watch", watch_all, "Every object that the caller may see, then every change")
+            .query("org", "Only of these orgs", texts())
+            .query("group", "Ids or labels: these groups, and those of the members asked for", texts())
+            .query("member", "Groups that these members are linked to, as long as they are", texts())
+            .resumable()
+            .events::<WatchEvent>(),
+    ]
+}
+
+async fn watch_group(
+    State(api): State<Api>,
+    caller: Caller,
+    Path((org, ng)): Path<(Org, String)>,
+    Resume(version): Resume,
+) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Failure> {
+    let id = api.group(&caller, &org, &ng)?.id().clone();
+    let look = move |registry: &Registry, sent: Option<u64>| {
+        let Some(group) = registry.groups.get(&id) else { return Sight::Gone(gone(&id, None)) };
+        let version = group.group.object.version;
+        if sent == Some(version) {
+            return Sight::Same;
+        }
+        Sight::New(version, event("group", &groups::reply(group.full())).id(version.to_string()))
+    };
+    Ok(stream(follow(api.watched.subscribe(), version, look)))
+}
+
+async fn watch_configuration(
+    State(api): State<Api>,
+    caller: Caller,
+    Path((org, ng, peer)): Path<(Org, String, String)>,
+    Resume(version): Resume,
+) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Failure> {
+    let group = api.group(&caller, &org, &ng)?;
+    let (id, peer) = (group.id().clone(), group.find_peer(&peer)?.id.clone());
+    // Changes of the group that leave the configuration as it is are not sent.
+    let mut last: Option<String> = None;
+    let look = move |registry: &Registry, sent: Option<u64>| {
+        let group = registry.groups.get(&id);
+        let Some((group, peer)) = group.and_then(|group| Some((group, group.peers.get(&peer)?))) else {
+            return Sight::Gone(gone(&id, Some(&peer)));
+        };
+        let configuration = peers::configuration_of(group, &peer.object);
+        let known = sent == Some(configuration.version) || last.as_ref() == Some(&configuration.conf);
+        last = Some(configuration.conf.clone());
+        if known {
+            return Sight::Same;
+        }
+        let version = configuration.version;
+        Sight::New(version, event("configuration", &configuration).id(version.to_string()))
+    };
+    Ok(stream(follow(api.watched.subscribe(), version, look)))
+}
+
+async fn watch_all(
+    State(api): State<Api>,
+    caller: Caller,
+    Query(query): Query<Vec<(String, String)>>,
+    Resume(version): Resume,
+) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Failure> {
+    let view = view(&caller, &query)?;
+    let (source, now) = api.watched.subscribe();
+    let resumed = version.and_then(|version| api.watched.since(Revision(version), &view, &now));
+    let mut pending = VecDeque::from([Pending::Begin { resumed: resumed.is_some() }]);
+    pending.extend(resumed.unwrap_or_else(|| view.entries(&now)).into_iter().map(Pending::Entry));
+    pending.push_back(Pending::Synced(now.revision));
+    let follower = Follower { view, source, seen: now, pending };
+    Ok(stream(unfold(follower, async |mut follower| Some((follower.next().await?, follower)))))
+}
+
+/// What the parameters ask for; one that is unknown is a mistake that would show too much.
+fn view(caller: &Caller, query: &[(String, String)]) -> Result<View, Failure> {
+    let mut view = View::all((*caller.rights).clone());
+    for (name, value) in query {
+        match name.as_str() {
+            "org" => drop(view.orgs.insert(value.parse()?)),
+            "group" => drop(view.groups.insert(value.clone())),
+            "member" => drop(view.members.insert(value.parse()?)),
+            "version" => {}
+            other => {
+                let message = format!("there is no parameter {other:?}");
+                return Err(Failure::invalid(message, "there are org, group, member and version"));
+            }
+        }
+    }
+    Ok(view)
+}
+
+fn stream<S: Stream<Item = Event> + Send + 'static>(events: S) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+    use futures_util::StreamExt as _;
+    Sse::new(events.map(Ok)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
+}
+
+fn event(name: &str, data: &impl Serialize) -> Event {
+    let data = serde_json::to_string(data).expect("replies are plain JSON");
+    Event::default().event(name).data(data)
+}
+
+fn gone(group: &GroupId, peer: Option<&PeerId>) -> Event {
+    event("deleted", &Gone { schema: SCHEMA, ng_id: group.clone(), peer_id: peer.cloned() })
+}
+
+/// What a look at one object brings.
+enum Sight {
+    Same,
+    /// With its version.
+    New(u64, Event),
+    /// The stream ends with this.
+    Gone(Event),
+}
+
+/// Looks at each state of the registry, beginning with what is there.
+fn follow(
+    (source, now): (watch::Receiver<Arc<Registry>>, Arc<Registry>),
+    sent: Option<u64>,
+    look: impl FnMut(&Registry, Option<u64>) -> Sight + Send + 'static,
+) -> impl Stream<Item = Event> + Send + 'static {
+    let begin = Some((source, Some(now), sent, look));
+    unfold(begin, async |state| {
+        let (mut source, mut now, mut sent, mut look) = state?;
+        loop {
+            let registry = match now.take() {
+                Some(registry) => registry,
+                None => {
+                    source.changed().await.ok()?;
+                    Arc::clone(&source.borrow_and_update())
+                }
+            };
+            match look(&registry, sent) {
+                Sight::Same => {}
+                Sight::New(version, event) => {
+                    sent = Some(version);
+                    return Some((event, Some((source, None, sent, look))));
+                }
+                Sight::Gone(event) => return Some((event, None)),
+            }
+        }
+    })
+}
+
+/// A reader of everything.
+struct Follower {
+    view: View,
+    source: watch::Receiver<Arc<Registry>>,
+    /// Once all that is pending was sent.
+    seen: Arc<Registry>,
+    pending: VecDeque<Pending>,
+}
+
+enum Pending {
+    Begin { resumed: bool },
+    Entry(Entry),
+    Synced(Revision),
+}
+
+impl Follower {
+    /// `None`: the daemon ends.
+    async fn next(&mut self) -> Option<Event> {
+        loop {
+            if let Some(pending) = self.pending.pop_front() {
+                return Some(pending.event());
+            }
+            self.source.changed().await.ok()?;
+            let new = Arc::clone(&self.source.borrow_and_update());
+            let changes = self.view.changes(&self.seen, &new);
+            if !changes.is_empty() {
+                self.pending = changes.into_iter().map(Pending::Entry).collect();
+                self.pending.push_back(Pending::Synced(new.revision));
+            }
+            self.seen = new;
+        }
+    }
+}
+
+impl Pending {
+    fn event(self) -> Event {
+        match self {
+            Pending::Begin { resumed } => event("begin", &WatchEvent::Begin { resumed }),
+            Pending::Entry(entry) => event("object", &WatchEvent::from(entry)),
+            Pending::Synced(revision) => {
+                event("synced", &WatchEvent::Synced { revision: revision.0 }).id(revision.0.to_string())
+            }
+        }
+    }
+}
