@@ -88,7 +88,7 @@ pub async fn run(settings: Settings) -> Result<()> {
         shards,
         agency,
         watched: Watched::follow(registrar.registry()),
-        registrar,
+        registrar: registrar.clone(),
         suffixes: settings.groups.suffixes.clone(),
     };
     let remote = match &settings.api {
