@@ -45,8 +45,8 @@ use uuid::Uuid;
 
 use self::{caller::Caller, endpoint::Endpoint, errors::Failure, tls::Tls};
 use crate::{
-    agent::Agency,
-    kernel::bpf_counters::Counters, keys, probe::Reports, reconcile::HookReport, registrar::Registrar, shard::Shards,
+    agent::Agency, kernel::bpf_counters::Counters, keys, probe::Reports, reconcile::HookReport, registrar::Registrar,
+    shard::Shards,
 };
 
 pub use watched::Watched;
