@@ -104,50 +104,60 @@ impl<S: Store> Registrar<S> {
         decide: impl Fn(&Registry, &Rules, Ids<'_>) -> Result<(Change, T), Rejection>,
     ) -> Result<(Arc<Registry>, T), Rejection> {
         for _ in 0..ATTEMPTS {
-            let rules = Arc::clone(&locked(&self.shared.rules));
-            let mut random = RandomIds::default();
-            // A lock must not be held while something is waited for.
-            let handed_over = {
-                let mut draft = self.draft();
-                let base = Arc::clone(&draft);
-                let decided = decide(&base, &rules, &mut || random.next());
-                random.check()?;
-                match decided {
-                    Ok((change, said)) if !change.is_empty() => {
-                        // Asked while the draft is locked: what is decided first is committed first.
-                        let commit = self.shared.store.commit(transaction(&change));
-                        let mut next = Registry::clone(&base);
-                        let expected = Revision(base.revision.0 + 1);
-                        next.apply(expected, change.into_entries(expected));
-                        *draft = Arc::new(next);
-                        Ok((base, expected, said, commit))
-                    }
-                    _ => Err(base),
-                }
-            };
-            let (base, expected, said, commit) = match handed_over {
-                Ok(handed_over) => handed_over,
-                Err(base) => {
-                    // What is still under way may be given up: only what is committed counts against a command.
-                    let _ = self.reached(base.revision, CATCH_UP).await;
-                    let committed = Arc::clone(&self.shared.committed.borrow());
-                    match decide(&committed, &rules, &mut || random.next()) {
-                        Ok((change, _)) if !change.is_empty() => continue,
-                        ended => return ended.map(|(_, said)| (committed, said)),
-                    }
+            let begun = self.begin(&decide)?;
+            let Some((said, commit)) = begun.committing else {
+                // What is still under way may be given up: only what is committed counts against a command.
+                let _ = self.reached(begun.base, CATCH_UP).await;
+                let committed = Arc::clone(&self.shared.committed.borrow());
+                match self.decided(&committed, &decide)? {
+                    Ok((change, _)) if !change.is_empty() => continue,
+                    ended => return ended.map(|(_, said)| (committed, said)),
                 }
             };
             let outcome = commit.await;
-            if !matches!(outcome, Ok(Outcome::Committed(revision)) if revision == expected) {
+            if !matches!(outcome, Ok(Outcome::Committed(revision)) if revision == after(begun.base)) {
                 *locked(&self.shared.draft) = Arc::default();
             }
             match outcome.map_err(Rejection::Store)? {
                 Outcome::Committed(revision) => return Ok((self.reached(revision, COME_IN).await?, said)),
-                Outcome::Changed => self.changed_since(base.revision).await,
+                // Until what the others did came in; not for long, because it may have been given up instead.
+                Outcome::Changed => drop(self.reached(after(begun.base), CATCH_UP).await),
             }
         }
         let reason = format!("others changed the same objects {ATTEMPTS} times in a row: try again");
         Err(Rejection::Store(StoreError::Unusable(reason)))
+    }
+
+    /// Decides on the draft. A change is handed to the store while the draft is locked, and is part of it from then on: so
+    /// what is decided first is committed first.
+    fn begin<T>(
+        &self,
+        decide: &impl Fn(&Registry, &Rules, Ids<'_>) -> Result<(Change, T), Rejection>,
+    ) -> Result<Begun<T, impl Future<Output = Result<Outcome, StoreError>> + Send>, Rejection> {
+        let mut draft = self.draft();
+        let base = draft.revision;
+        let (change, said) = match self.decided(&draft, decide)? {
+            Ok((change, said)) if !change.is_empty() => (change, said),
+            _ => return Ok(Begun { base, committing: None }),
+        };
+        let commit = self.shared.store.commit(transaction(&change));
+        let mut next = Registry::clone(&draft);
+        next.apply(after(base), change.into_entries(after(base)));
+        *draft = Arc::new(next);
+        Ok(Begun { base, committing: Some((said, commit)) })
+    }
+
+    /// The outer error: nothing could be decided.
+    fn decided<T>(
+        &self,
+        registry: &Registry,
+        decide: &impl Fn(&Registry, &Rules, Ids<'_>) -> Result<(Change, T), Rejection>,
+    ) -> Result<Result<(Change, T), Rejection>, Rejection> {
+        let rules = Arc::clone(&locked(&self.shared.rules));
+        let mut random = RandomIds::default();
+        let decided = decide(registry, &rules, &mut || random.next());
+        random.check()?;
+        Ok(decided)
     }
 
     /// The newest that can be decided on.
@@ -169,11 +179,14 @@ impl<S: Store> Registrar<S> {
         let reason = format!("revision {} of the store was committed, but cannot be read: see the log", revision.0);
         Err(Rejection::Store(StoreError::Unusable(reason)))
     }
+}
 
-    /// Until something came in that `revision` lacks; not for long, because it may have been given up instead.
-    async fn changed_since(&self, revision: Revision) {
-        let _ = self.reached(Revision(revision.0 + 1), CATCH_UP).await;
-    }
+/// A decision on the draft.
+struct Begun<T, F> {
+    /// The revision that it was made on.
+    base: Revision,
+    /// What was said of it, and its commit; `None`: it changes nothing, or was refused.
+    committing: Option<(T, F)>,
 }
 
 /// UUIDs from the kernel; nil ones once it has none to give, so that [`RandomIds::check`] must be asked before they are used.
@@ -199,6 +212,10 @@ impl RandomIds {
         let unusable = |error| Err(Rejection::Store(StoreError::Unusable(format!("no new ids: {error:#}"))));
         self.failed.take().map_or(Ok(()), unusable)
     }
+}
+
+fn after(revision: Revision) -> Revision {
+    Revision(revision.0 + 1)
 }
 
 fn transaction(change: &Change) -> Transaction {
