@@ -21,6 +21,7 @@ use crate::{
     agent::{Agent, Outlets},
     api::{self, Api, Watched},
     control::{Control, Published, Wakes},
+    dns,
     kernel::{
         bpf::Bpf,
         netlink::{self, Netlink},
@@ -46,8 +47,8 @@ pub async fn run(settings: Settings) -> Result<()> {
     privileges::check(programs)?;
     let run_directory = RunDirectory::lock(&settings.directories.run)?;
     let state = StateDirectory::open(&settings.directories.state)?;
-    let store = RedbStore::open(&settings.directories.state.join(STORE))?;
-    let registrar = Registrar::start(store, settings.groups.rules()).await?;
+    let store = settings.directories.state.join(STORE);
+    let registrar = Registrar::start(RedbStore::open(&store)?, settings.groups.rules()).await?;
     let key = keys::load_or_create(&settings.private_key_file)?;
     let secret = StaticSecret::from_bytes(key);
     let public_key = secret.public_key();
@@ -55,26 +56,21 @@ pub async fn run(settings: Settings) -> Result<()> {
 
     let (shards, shard_events) = Shards::start(settings.shards.unwrap_or_else(Shards::default_count))?;
     let shards = Arc::new(shards);
-    let outlets = Outlets {
-        tunnels: watch::Sender::new(None),
-        names: watch::Sender::new(Arc::default()),
-        locals: watch::Sender::new(Arc::default()),
-    };
-    let wanted_groups = outlets.tunnels.subscribe();
-    let (agent, agency) = Agent::new(&settings, registrar.clone(), state.clone(), outlets)?;
+    let outlets = Outlets::default();
+    let names = settings.dns.enabled.then(|| dns::start(&settings, outlets.names.subscribe())).transpose()?;
     // Subscribed before the first look, so that no change falls in between.
     let wakes = Wakes {
         manifests: manifests::watch(&settings.directories.manifests)?,
         kernel: netlink::changes()?,
         shards: forward(shard_events),
-        groups: wanted_groups,
+        groups: outlets.tunnels.subscribe(),
     };
+    let (agent, agency) = Agent::new(&settings, registrar.clone(), state.clone(), outlets)?;
     let loaded = programs.then(|| Bpf::load(&settings.directories.pins, settings.log_bpf)).transpose()?;
     let mut world = World::open(Netlink::open()?, Arc::clone(&shards), secret, state, loaded).await?;
     if settings.log_bpf {
         world.log_programs()?;
     }
-
     let (plans, plan_reader) = watch::channel(Arc::new(Plan::default()));
     let (snapshots, snapshot_reader) = watch::channel(Arc::default());
     let shown = PrivateKey::new(&key).context("the private key is all zeros, which is none")?;
@@ -90,17 +86,13 @@ pub async fn run(settings: Settings) -> Result<()> {
         watched: Watched::follow(registrar.registry()),
         registrar: registrar.clone(),
         suffixes: settings.groups.suffixes.clone(),
+        names: names.as_ref().map(dns::Server::notices),
     };
-    let remote = match &settings.api {
-        Some(listener) => Some(api::serve_tls(listener, settings.principals.clone(), api.clone()).await?),
-        None => None,
-    };
-    let server = api::serve(&run_directory.socket(), api)?;
+    let server = serve(&settings, &run_directory, api).await?;
     let control = Control::new(settings, public_key, world, registrar, Published { plans, snapshots })?;
     let ended = tokio::select! {
         ended = control.run(wakes) => ended,
         ended = server => ended,
-        Some(ended) = async { Some(remote?.await) } => ended,
         () = sockets.run() => Ok(()),
         ended = agent.run() => ended,
         () = stopped(stop) => Ok(()),
@@ -108,6 +100,25 @@ pub async fn run(settings: Settings) -> Result<()> {
     // The next daemon replaces it; until then a client sees that nobody is here.
     let _ = std::fs::remove_file(run_directory.socket());
     ended
+}
+
+/// On the socket and, where the settings have a listener, on TCP.
+async fn serve(
+    settings: &Settings,
+    run_directory: &RunDirectory,
+    api: Api,
+) -> Result<impl Future<Output = Result<()>> + use<>> {
+    let remote = match &settings.api {
+        Some(listener) => Some(api::serve_tls(listener, settings.principals.clone(), api.clone()).await?),
+        None => None,
+    };
+    let local = api::serve(&run_directory.socket(), api)?;
+    Ok(async {
+        tokio::select! {
+            ended = local => ended,
+            Some(ended) = async { Some(remote?.await) } => ended,
+        }
+    })
 }
 
 async fn stopped([mut terminate, mut interrupt]: [Signal; 2]) {

@@ -7,6 +7,7 @@ pub mod api;
 pub mod cleanup;
 pub mod control;
 pub mod daemon;
+pub mod dns;
 pub mod kernel;
 pub mod keys;
 pub mod manifests;

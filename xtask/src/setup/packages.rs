@@ -8,8 +8,9 @@ use super::step;
 use crate::process;
 
 /// A program that tests start, and the Debian package that has it.
-const PROGRAMS: [(&str, &str); 11] = [
+const PROGRAMS: [(&str, &str); 12] = [
     ("curl", "curl"),
+    ("dig", "bind9-dnsutils"),
     ("ethtool", "ethtool"),
     ("ip", "iproute2"),
     ("iperf3", "iperf3"),

@@ -58,7 +58,7 @@ const TICK: Duration = Duration::from_millis(300);
 const QUEUE: usize = 64;
 
 /// Where the agent tells what there is.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Outlets {
     pub tunnels: watch::Sender<WantedGroups>,
     pub names: watch::Sender<Arc<LocalGroups>>,

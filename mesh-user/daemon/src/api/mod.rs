@@ -108,6 +108,8 @@ pub struct Api {
     pub watched: Watched,
     /// Where names of members may lie; the first is the default.
     pub suffixes: Vec<DomainName>,
+    /// What the DNS server has to say. Absent while there is none.
+    pub names: Option<watch::Receiver<Vec<String>>>,
 }
 
 impl Api {

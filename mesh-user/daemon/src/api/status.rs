@@ -24,6 +24,7 @@ pub(super) fn status(api: &Api) -> Status {
     let reports = api.reports.borrow().clone();
     let counted = Counted { shards: api.shards.statistics(), programs: api.counters.as_deref() };
     let plan = &snapshot.plan;
+    let names = api.names.as_ref().map(|notices| notices.borrow().clone()).unwrap_or_default();
     let connections =
         plan.connections.iter().map(|(id, known)| connection(*id, known, &snapshot, reports.get(id), &counted));
     Status {
@@ -35,7 +36,7 @@ pub(super) fn status(api: &Api) -> Status {
         remaps: remaps(plan, &counted),
         drops: counted.drops(),
         problems: snapshot.problems.clone(),
-        notices: snapshot.notices.iter().cloned().chain(counted.shards.notices()).collect(),
+        notices: snapshot.notices.iter().cloned().chain(counted.shards.notices()).chain(names).collect(),
     }
 }
 

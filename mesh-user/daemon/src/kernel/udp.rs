@@ -12,7 +12,11 @@ use std::{
 
 use anyhow::{Context, bail};
 
-use super::{gso, tun::retry_in_use};
+use super::{
+    gso,
+    socket_names::{decode, encode},
+    tun::retry_in_use,
+};
 
 /// Datagrams of one batch that every kernel takes (`UDP_MAX_SEGMENTS` before Linux 6.9).
 pub const MAX_SEGMENTS: usize = 64;
@@ -242,7 +246,7 @@ impl UdpSocket {
     pub fn receive(&self, buffer: &mut [u8]) -> io::Result<Received> {
         let mut name = MaybeUninit::<libc::sockaddr_storage>::zeroed();
         let mut payload = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
-        let mut control = ControlBytes([0; CONTROL_LEN]);
+        let mut control = ControlBytes::new();
         let mut message = empty_message();
         message.msg_name = name.as_mut_ptr().cast();
         message.msg_namelen = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
@@ -272,19 +276,25 @@ const CONTROL_LEN: usize = 128;
 
 /// Aligned as `cmsghdr` wants it.
 #[repr(align(8))]
-struct ControlBytes([u8; CONTROL_LEN]);
+pub(super) struct ControlBytes(pub(super) [u8; CONTROL_LEN]);
 
-struct ControlWriter {
-    bytes: ControlBytes,
-    len: usize,
+impl ControlBytes {
+    pub(super) fn new() -> Self {
+        ControlBytes([0; CONTROL_LEN])
+    }
+}
+
+pub(super) struct ControlWriter {
+    pub(super) bytes: ControlBytes,
+    pub(super) len: usize,
 }
 
 impl ControlWriter {
-    fn new() -> Self {
-        ControlWriter { bytes: ControlBytes([0; CONTROL_LEN]), len: 0 }
+    pub(super) fn new() -> Self {
+        ControlWriter { bytes: ControlBytes::new(), len: 0 }
     }
 
-    fn push<T: Copy>(&mut self, level: libc::c_int, kind: libc::c_int, value: T) {
+    pub(super) fn push<T: Copy>(&mut self, level: libc::c_int, kind: libc::c_int, value: T) {
         let size = size_of::<T>() as libc::c_uint;
         // SAFETY: pure arithmetic.
         let (space, len) = unsafe { (libc::CMSG_SPACE(size) as usize, libc::CMSG_LEN(size) as usize) };
@@ -302,7 +312,7 @@ impl ControlWriter {
     }
 }
 
-fn read_control(message: &libc::msghdr, received: &mut Received) {
+pub(super) fn read_control(message: &libc::msghdr, received: &mut Received) {
     // SAFETY: `message` was filled by recvmsg; the macros stay within `msg_controllen`, and each kind of message has the
     // type that it is read as.
     unsafe {
@@ -333,66 +343,18 @@ fn read_control(message: &libc::msghdr, received: &mut Received) {
     }
 }
 
-fn pktinfo_v4(from: Ipv4Addr) -> libc::in_pktinfo {
+pub(super) fn pktinfo_v4(from: Ipv4Addr) -> libc::in_pktinfo {
     let address = libc::in_addr { s_addr: u32::from_ne_bytes(from.octets()) };
     libc::in_pktinfo { ipi_ifindex: 0, ipi_spec_dst: address, ipi_addr: libc::in_addr { s_addr: 0 } }
 }
 
-fn pktinfo_v6(from: Ipv6Addr) -> libc::in6_pktinfo {
+pub(super) fn pktinfo_v6(from: Ipv6Addr) -> libc::in6_pktinfo {
     libc::in6_pktinfo { ipi6_addr: libc::in6_addr { s6_addr: from.octets() }, ipi6_ifindex: 0 }
 }
 
-fn empty_message() -> libc::msghdr {
+pub(super) fn empty_message() -> libc::msghdr {
     // SAFETY: all-zero is the empty `msghdr`.
     unsafe { mem::zeroed() }
-}
-
-fn encode(address: &SocketAddr) -> (MaybeUninit<libc::sockaddr_storage>, libc::socklen_t) {
-    let mut storage = MaybeUninit::<libc::sockaddr_storage>::zeroed();
-    match address {
-        SocketAddr::V4(v4) => {
-            let name = libc::sockaddr_in {
-                sin_family: libc::AF_INET as libc::sa_family_t,
-                sin_port: v4.port().to_be(),
-                sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(v4.ip().octets()) },
-                sin_zero: [0; 8],
-            };
-            // SAFETY: `sockaddr_storage` is large and aligned enough for every socket address.
-            unsafe { storage.as_mut_ptr().cast::<libc::sockaddr_in>().write(name) };
-            (storage, size_of::<libc::sockaddr_in>() as libc::socklen_t)
-        }
-        SocketAddr::V6(v6) => {
-            let name = libc::sockaddr_in6 {
-                sin6_family: libc::AF_INET6 as libc::sa_family_t,
-                sin6_port: v6.port().to_be(),
-                sin6_flowinfo: v6.flowinfo(),
-                sin6_addr: libc::in6_addr { s6_addr: v6.ip().octets() },
-                sin6_scope_id: v6.scope_id(),
-            };
-            // SAFETY: as above.
-            unsafe { storage.as_mut_ptr().cast::<libc::sockaddr_in6>().write(name) };
-            (storage, size_of::<libc::sockaddr_in6>() as libc::socklen_t)
-        }
-    }
-}
-
-fn decode(storage: &libc::sockaddr_storage) -> Option<SocketAddr> {
-    match libc::c_int::from(storage.ss_family) {
-        libc::AF_INET => {
-            // SAFETY: the family says that this is a `sockaddr_in`, which fits into the storage.
-            let name = unsafe { &*ptr::from_ref(storage).cast::<libc::sockaddr_in>() };
-            let ip = Ipv4Addr::from(name.sin_addr.s_addr.to_ne_bytes());
-            Some(SocketAddr::V4(SocketAddrV4::new(ip, u16::from_be(name.sin_port))))
-        }
-        libc::AF_INET6 => {
-            // SAFETY: as above, for `sockaddr_in6`.
-            let name = unsafe { &*ptr::from_ref(storage).cast::<libc::sockaddr_in6>() };
-            let ip = Ipv6Addr::from(name.sin6_addr.s6_addr);
-            let port = u16::from_be(name.sin6_port);
-            Some(SocketAddr::V6(SocketAddrV6::new(ip, port, 0, name.sin6_scope_id)))
-        }
-        _ => None,
-    }
 }
 
 #[cfg(test)]
