@@ -6,3 +6,4 @@ mod finding;
 mod groups;
 mod members;
 mod peers;
+mod random;
