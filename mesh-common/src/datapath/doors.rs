@@ -69,12 +69,13 @@ where
     [u8; N]: Address<N>,
 {
     let source = src.locate(tables);
-    if source.is_some_and(|entry| entry.role != Role::NONE && !entry.role.has(Role::LOCAL)) {
-        return Rule::Drop(DropReason::SpoofedSource);
+    let from = source.map_or(Role::NONE, |entry| entry.role);
+    if from != Role::NONE && !from.has(Role::LOCAL) {
+        return Rule::Drop(if from.has(Role::BARRED) { DropReason::Barred } else { DropReason::SpoofedSource });
     }
     let Some(remote) = dst.locate(tables) else { return Rule::Untouched };
     if remote.role.has(Role::BARRED) {
-        return Rule::Drop(DropReason::NotOurDestination);
+        return Rule::Drop(DropReason::Barred);
     }
     if !remote.role.has(Role::DIRECT) {
         return Rule::Untouched;
@@ -112,6 +113,7 @@ where
         return Rule::Rewrite(Pair { src, dst: dst.moved_to(&local), remap, presented: false });
     }
     Rule::Drop(match remote {
+        _ if from.with(to).has(Role::BARRED) => DropReason::Barred,
         Some(_) if to.has(Role::TUNNEL.with(Role::DIRECT)) => DropReason::Transit,
         None if from != Role::NONE => DropReason::SpoofedSource,
         Some(_) | None => DropReason::NotOurDestination,

@@ -110,10 +110,12 @@ pub enum DropReason {
     NotAllowed,
     /// A fragment without ports, between members whose rules are about ports.
     FragmentWithoutPorts,
+    /// From or to an address that is closed: of a remote without a connection, or of a blocked member of network groups.
+    Barred,
 }
 
 impl DropReason {
-    pub const ALL: [DropReason; 17] = [
+    pub const ALL: [DropReason; 18] = [
         DropReason::Truncated,
         DropReason::Malformed,
         DropReason::SpoofedSource,
@@ -131,6 +133,7 @@ impl DropReason {
         DropReason::NoRoute,
         DropReason::NotAllowed,
         DropReason::FragmentWithoutPorts,
+        DropReason::Barred,
     ];
 
     /// The label in counters and status.
@@ -153,6 +156,7 @@ impl DropReason {
             DropReason::NoRoute => "no-route",
             DropReason::NotAllowed => "not-allowed",
             DropReason::FragmentWithoutPorts => "fragment-without-ports",
+            DropReason::Barred => "barred",
         }
     }
 }

@@ -92,12 +92,12 @@ fn workloads_reach_direct_remotes_presented() {
             // The hairpin: its route is unreachable.
             (Pod, PresentedPod, Untouched),
             (Pod, Reserved, Untouched),
-            (Pod, Barred, Drop(NotOurDestination)),
+            (Pod, Barred, Drop(DropReason::Barred)),
             (PresentedPod, Direct, Drop(SpoofedSource)),
             (Tunnelled, Elsewhere, Drop(SpoofedSource)),
             (Direct, Pod, Drop(SpoofedSource)),
             (Reserved, Direct, Drop(SpoofedSource)),
-            (Barred, Elsewhere, Drop(SpoofedSource)),
+            (Barred, Elsewhere, Drop(DropReason::Barred)),
         ],
     );
 }
@@ -122,10 +122,10 @@ fn the_underlay_lets_in_only_direct_remotes_by_their_interface() {
             (Direct, Elsewhere, Drop(NotOurDestination)),
             (Elsewhere, Pod, Drop(NotOurDestination)),
             (Elsewhere, Direct, Drop(NotOurDestination)),
-            (Elsewhere, Barred, Drop(NotOurDestination)),
+            (Elsewhere, Barred, Drop(DropReason::Barred)),
             (Pod, Elsewhere, Drop(SpoofedSource)),
             (PresentedPod, Elsewhere, Drop(SpoofedSource)),
-            (Barred, Elsewhere, Drop(SpoofedSource)),
+            (Barred, Elsewhere, Drop(DropReason::Barred)),
             (Tunnelled, Direct, Drop(SpoofedSource)),
         ],
     );
