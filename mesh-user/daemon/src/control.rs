@@ -3,6 +3,7 @@
 //! Settings and manifests become a plan, the plan and the world become steps, the steps are applied. A manifest change, a
 //! change in the kernel and a lost tunnel all end in that one way. What is refused leaves everything as it was.
 
+mod blocks;
 mod groups;
 
 use std::{sync::Arc, time::Instant};
@@ -11,7 +12,7 @@ use anyhow::{Context as _, Result};
 use mesh_core::{
     allocate::Allocations,
     model::{Intent, Manifest, Problems, Settings, ValidIntent},
-    plan::{Plan, PublicKey, plan, taken},
+    plan::{Plan, PublicKey, block::BlockedInstances, plan, taken},
     reconcile::{Step, steps},
 };
 use tokio::{
@@ -27,6 +28,7 @@ use crate::{
     registrar::Registrar,
     shard,
 };
+pub use blocks::WantedBlocks;
 pub use groups::WantedGroups;
 
 /// Kernel changes come in bursts; they are answered together.
@@ -44,6 +46,7 @@ pub struct Wakes {
     pub shards: mpsc::Receiver<shard::Event>,
     /// The tunnels of network groups.
     pub groups: watch::Receiver<WantedGroups>,
+    pub blocks: watch::Receiver<WantedBlocks>,
 }
 
 /// Where the loop tells the others what it knows.
@@ -85,6 +88,9 @@ pub struct Control {
     groups: WantedGroups,
     /// What stands in their way.
     group_trouble: Vec<String>,
+    blocked: BlockedInstances,
+    /// What of them is still open.
+    unclosed: Vec<String>,
 }
 
 impl Control {
@@ -96,6 +102,7 @@ impl Control {
         published: Published,
     ) -> Result<Self> {
         let allocations = world.state().allocations()?.unwrap_or_default();
+        let blocked = world.state().blocked()?;
         Ok(Control {
             settings,
             own_key,
@@ -112,6 +119,8 @@ impl Control {
             trouble: Vec::new(),
             groups: None,
             group_trouble: Vec::new(),
+            blocked,
+            unclosed: Vec::new(),
         })
     }
 
@@ -132,6 +141,11 @@ impl Control {
                     wakes.groups.mark_unchanged();
                     self.regroup(&wakes.groups).await;
                 }
+                changed = wakes.blocks.changed() => {
+                    changed.context("nobody tells any more which members are blocked: restart meshd")?;
+                    let wanted = wakes.blocks.borrow_and_update().clone();
+                    self.take_up_blocks(wanted).await;
+                }
                 _ = housework.tick() => self.keep_house().await,
                 woken = wakes.manifests.recv() => {
                     woken.context("the watch of the manifest directory ended: restart meshd")?;
@@ -150,7 +164,7 @@ impl Control {
                 }
                 () = sleep(HEARTBEAT) => {
                     self.retry().await;
-                    if !self.trouble.is_empty() {
+                    if !self.trouble.is_empty() || self.watches_doors() {
                         self.repair().await;
                     }
                     if let Err(error) = self.world.prove_redirects(&self.plan) {
@@ -280,9 +294,10 @@ impl Control {
         let registry = Arc::clone(&self.registrar.registry().borrow());
         facts.groups =
             registry.groups.values().map(|group| (group.group.network_ip, group.group.label.to_string())).collect();
-        let planned = plan(intent, &facts, &self.allocations)?;
-        self.registrar.set_taken(taken(intent, &facts, &planned.1));
-        Ok(planned)
+        let (mut plan, allocations) = plan(intent, &facts, &self.allocations)?;
+        self.registrar.set_taken(taken(intent, &facts, &allocations));
+        self.block(&mut plan).await;
+        Ok((plan, allocations))
     }
 
     /// Observes, and applies what is missing. An error: refused before anything was done. Else: what went wrong then, and
@@ -306,6 +321,7 @@ impl Control {
         self.log(&plan, &steps);
         self.plan = Arc::new(plan);
         let applied = self.apply(&steps).await;
+        self.unclosed.extend(self.world.keep_doors());
         if self.groups.is_some() {
             self.world.prepare_groups(&group_steps)?;
             self.apply_groups(group_steps).await;
@@ -359,11 +375,15 @@ impl Control {
             tables: self.world.tables(),
             listen_ports: self.world.listen_ports(),
             hooks: self.world.hooks(),
-            problems: self.refused.iter().chain(&self.trouble).chain(&self.group_trouble).cloned().collect(),
+            problems: self.problems(),
             live_groups: self.world.live_groups(),
             notices: self.intent.as_ref().map(|intent| intent.notices.clone()).unwrap_or_default(),
         };
         self.published.snapshots.send_replace(Arc::new(snapshot));
+    }
+
+    fn problems(&self) -> Vec<String> {
+        [&self.refused, &self.trouble, &self.group_trouble, &self.unclosed].into_iter().flatten().cloned().collect()
     }
 }
 

@@ -43,7 +43,9 @@ const STORE: &str = "store.redb";
 /// Runs until SIGTERM or SIGINT, or until the start fails. What is in the kernel stays in either case.
 pub async fn run(settings: Settings) -> Result<()> {
     let stop = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
-    let programs = settings.interfaces.values().any(|attachment| attachment.hook != HookChoice::Off);
+    let has_hook = settings.interfaces.values().any(|attachment| attachment.hook != HookChoice::Off);
+    // An instance that is blocked is closed by a program.
+    let programs = has_hook || settings.instances.iter().any(|instance| instance.netns.is_some());
     privileges::check(programs)?;
     let run_directory = RunDirectory::lock(&settings.directories.run)?;
     let state = StateDirectory::open(&settings.directories.state)?;
@@ -64,6 +66,7 @@ pub async fn run(settings: Settings) -> Result<()> {
         kernel: netlink::changes()?,
         shards: forward(shard_events),
         groups: outlets.tunnels.subscribe(),
+        blocks: outlets.blocks.subscribe(),
     };
     let (agent, agency) = Agent::new(&settings, registrar.clone(), state.clone(), outlets)?;
     let loaded = programs.then(|| Bpf::load(&settings.directories.pins, settings.log_bpf)).transpose()?;

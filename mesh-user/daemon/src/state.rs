@@ -18,7 +18,8 @@ use anyhow::{Context as _, Result, bail};
 use ipnet::IpNet;
 use mesh_common::ids::{ConnectionId, RemapId};
 use mesh_core::{
-    plan::{Attachment, DeviceAddress, DeviceName, PublicKey, Remap, Sysctl},
+    model::group::MemberId,
+    plan::{Attachment, DeviceAddress, DeviceName, PublicKey, Remap, Sysctl, block::BlockedInstances},
     tunnel::Lane,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -27,6 +28,7 @@ pub use groups::{GroupEndpoints, GroupRecord, public_key};
 
 const VERSION: u32 = 1;
 const ALLOCATIONS: &str = "allocations.json";
+const BLOCKED: &str = "blocked.json";
 const RECORD: &str = "applied.json";
 
 /// The state directory, mode 0700.
@@ -116,6 +118,16 @@ impl StateDirectory {
 
     pub fn save_allocations<T: Serialize>(&self, allocations: &T) -> Result<()> {
         self.save(ALLOCATIONS, allocations)
+    }
+
+    /// Members that were blocked when the daemon ran last, so that they are not open until the hub is heard.
+    pub fn blocked(&self) -> Result<BlockedInstances> {
+        let places: Vec<(Option<PathBuf>, BTreeSet<MemberId>)> = self.load(BLOCKED)?.unwrap_or_default();
+        Ok(places.into_iter().collect())
+    }
+
+    pub fn save_blocked(&self, blocked: &BlockedInstances) -> Result<()> {
+        self.save(BLOCKED, &blocked.iter().collect::<Vec<_>>())
     }
 
     fn load<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {

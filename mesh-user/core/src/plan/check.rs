@@ -60,8 +60,9 @@ fn entries(plan: &Plan, violations: &mut Vec<Violation>) {
     for (index, (net, entry)) in nets.iter().enumerate() {
         let inside = nets[index + 1..].iter().filter(|(other, _)| net.contains(*other) || other.contains(*net));
         for (other, inner) in inside {
-            // A reserved address stands out of the presented prefix that holds it.
-            if !inner.role.has(Role::RESERVED) && !entry.role.has(Role::RESERVED) {
+            // A reserved address stands out of the presented prefix that holds it, and a blocked one out of any.
+            let is_blocked = plan.blocked.contains_key(*net) || plan.blocked.contains_key(*other);
+            if !is_blocked && !inner.role.has(Role::RESERVED) && !entry.role.has(Role::RESERVED) {
                 violations.push(Violation::Overlap(**net, **other));
             }
         }
@@ -95,7 +96,8 @@ fn ways(plan: &Plan, violations: &mut Vec<Violation>) {
         let is_closed = to().any(|route| route.target == RouteTarget::Unreachable);
         let is_remote = entry.role.has(Role::TUNNEL.with(Role::DIRECT));
         let must_close = is_remote || entry.role.has(Role::BARRED) || entry.role == Role::PRESENTED;
-        if must_close && !is_closed {
+        // A blocked address is this node's to reach: its route is not ours.
+        if must_close && !is_closed && !plan.blocked.contains_key(net) {
             violations.push(Violation::NotClosed(*net));
         }
         let leads_out = to().any(|route| match &route.target {

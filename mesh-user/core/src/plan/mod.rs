@@ -3,6 +3,7 @@
 //! The same types describe what was found ([`crate::reconcile::Observed`]), so that a diff of the two is the work to do.
 
 pub mod access;
+pub mod block;
 mod check;
 mod compile;
 pub(crate) mod display;
@@ -30,7 +31,7 @@ use mesh_common::{
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use crate::tunnel::Lane;
+use crate::{model::group::MemberId, tunnel::Lane};
 pub use access::Policy;
 pub use check::{Violation, check};
 pub use compile::plan;
@@ -63,6 +64,8 @@ pub struct Plan {
     pub table: BTreeMap<IpNet, TableEntry>,
     pub remaps: BTreeMap<RemapId, Remap>,
     pub node: Node,
+    /// Addresses that the table bars, and for which blocked member.
+    pub blocked: BTreeMap<IpNet, MemberId>,
     /// Of network groups; what did not change is shared with the plan before.
     pub groups: BTreeMap<DeviceName, Arc<GroupTunnel>>,
 }

@@ -50,7 +50,13 @@ use mirror::{Filter, Mirror, Sight};
 use registration::{Attempt, Outcome};
 use wanted::Presence;
 
-use crate::{control::WantedGroups, kernel::netns, registrar::Registrar, settings::node_id, state::StateDirectory};
+use crate::{
+    control::{WantedBlocks, WantedGroups},
+    kernel::netns,
+    registrar::Registrar,
+    settings::node_id,
+    state::StateDirectory,
+};
 use home::Desk;
 
 /// How often namespaces are looked at, and failed registrations tried again.
@@ -63,6 +69,7 @@ pub struct Outlets {
     pub tunnels: watch::Sender<WantedGroups>,
     pub names: watch::Sender<Arc<LocalGroups>>,
     pub locals: watch::Sender<Arc<Vec<Arc<Local>>>>,
+    pub blocks: watch::Sender<WantedBlocks>,
 }
 
 #[derive(Debug)]

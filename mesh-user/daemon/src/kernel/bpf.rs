@@ -4,6 +4,7 @@
 //! in `bpf_links`.
 
 use std::{
+    collections::BTreeSet,
     fmt, fs, io,
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
@@ -47,6 +48,8 @@ pub(super) const ALL_MAPS: [&str; 13] = [
 pub struct Bpf {
     pub(super) ebpf: Ebpf,
     pub(super) pins: Pins,
+    /// Pins of the doorkeepers that this process attached.
+    pub(super) doors: BTreeSet<String>,
 }
 
 /// What loading gives.
@@ -99,7 +102,7 @@ impl Bpf {
         }
         let ebpf = loader.load(OBJECT).context("cannot load the BPF maps")?;
         let (tables, counters) = (Tables::open(&pins)?, Counters::open(&pins)?);
-        Ok(Loaded { bpf: Bpf { ebpf, pins }, tables, counters, fingerprint: fingerprint(log) })
+        Ok(Loaded { bpf: Bpf { ebpf, pins, doors: BTreeSet::new() }, tables, counters, fingerprint: fingerprint(log) })
     }
 
     /// Unpins everything.

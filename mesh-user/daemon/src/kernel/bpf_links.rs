@@ -3,7 +3,11 @@
 //! A pinned BPF link survives the process. The next one puts its own program behind it in one step, so that no packet
 //! passes unjudged. A link whose device is gone is dead; it looks like any other, so the device is asked what runs on it.
 
-use std::{fs, io, path::PathBuf};
+use std::{
+    collections::BTreeSet,
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, Result};
 use aya::programs::{
@@ -11,9 +15,10 @@ use aya::programs::{
     links::{FdLink, PinnedLink},
     tc::TcAttachOptions,
 };
+use mesh_common::ids::IfIndex;
 use mesh_core::plan::{DeviceName, InterfaceRole};
 
-use super::{bpf::Bpf, netlink::Link};
+use super::{bpf::Bpf, netlink::Link, netns};
 
 /// Where on an interface a program runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,6 +32,18 @@ pub enum Hook {
 }
 
 pub const HOOKS: [Hook; 3] = [Hook::Xdp, Hook::XdpGeneric, Hook::Tcx];
+
+/// What the names of the pins of [`Doorkeeper`]s begin with.
+const DOORS: &str = "door-";
+
+/// A program at the ingress of an interface in another network namespace, in front of a workload that is closed.
+#[derive(Clone, Copy, Debug)]
+pub struct Doorkeeper<'a> {
+    pub path: &'a Path,
+    pub netns: netns::Identity,
+    pub device: &'a DeviceName,
+    pub index: IfIndex,
+}
 
 impl Hook {
     pub const fn word(self) -> &'static str {
@@ -66,6 +83,43 @@ impl Bpf {
     pub fn detach(&self, device: &DeviceName, hook: Option<Hook>) -> Result<()> {
         let hooks = HOOKS.into_iter().filter(|other| hook.is_none_or(|hook| hook == *other));
         hooks.map(|hook| self.pin(device, hook)).try_for_each(|pin| remove_pin(&pin))
+    }
+
+    /// Runs the program there from now on; gives the name of its pin, which says of which namespace and interface it is.
+    pub fn keep_door(&mut self, door: &Doorkeeper<'_>) -> Result<String> {
+        let name = format!("{DOORS}{}-{}", door.netns, door.index.0);
+        if self.doors.contains(&name) {
+            return Ok(name);
+        }
+        let program = self.classifier(InterfaceRole::Workload)?;
+        let options = TcAttachOptions::TcxOrder(LinkOrder::default());
+        let device = &door.device.0;
+        let attached = netns::within(Some(door.path), || {
+            Ok(program.attach_with_options(device, TcAttachType::Ingress, options)?)
+        })?;
+        let new = FdLink::try_from(program.take_link(attached)?).context("tcx needs Linux 6.6")?;
+        // What an earlier run left there goes only when the new one is at work.
+        let pin = self.pins.links().join(&name);
+        let fresh = self.pins.links().join(format!("{name}-new"));
+        remove_pin(&fresh)?;
+        new.pin(&fresh).with_context(|| format!("cannot pin {}", fresh.display()))?;
+        fs::rename(&fresh, &pin).with_context(|| format!("cannot pin {}", pin.display()))?;
+        self.doors.insert(name.clone());
+        Ok(name)
+    }
+
+    /// Takes the programs off all doors but these.
+    pub fn leave_doors(&mut self, kept: &BTreeSet<String>) -> Result<()> {
+        self.doors.retain(|name| kept.contains(name));
+        let links = self.pins.links();
+        for entry in fs::read_dir(&links).with_context(|| format!("cannot list {}", links.display()))? {
+            let name = entry?.file_name();
+            let Some(name) = name.to_str().filter(|name| name.starts_with(DOORS)) else { continue };
+            if !kept.contains(name) {
+                remove_pin(&links.join(name))?;
+            }
+        }
+        Ok(())
     }
 
     fn create(&mut self, device: &DeviceName, link: &Link, hook: Hook, role: InterfaceRole) -> Result<FdLink> {

@@ -23,6 +23,13 @@ pub struct Identity {
     inode: u64,
 }
 
+/// As the links of `/proc/PID/ns` name it; all namespaces are on one device.
+impl std::fmt::Display for Identity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.inode)
+    }
+}
+
 /// The namespace that `path` (`/run/netns/NAME`, `/proc/PID/ns/net`) leads to; `None`: to none, or it is gone.
 pub fn identity(path: &Path) -> Option<Identity> {
     let file = File::open(path).ok()?;

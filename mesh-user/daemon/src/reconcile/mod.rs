@@ -4,6 +4,7 @@
 //! that observes and applies it. Only what is ours is seen and touched.
 
 mod addresses;
+mod blocks;
 mod groups;
 mod maps;
 mod neighbours;
@@ -37,6 +38,7 @@ use crate::{
     shard::Shards,
     state::{GroupEndpoints, Record, StateDirectory},
 };
+use blocks::Premises;
 use groups::LiveGroup;
 pub(crate) use groups::delete_group;
 pub use programs::HookReport;
@@ -73,6 +75,8 @@ pub struct World {
     redirects: BTreeSet<IfIndex>,
     /// What only this process holds.
     connections: BTreeMap<ConnectionId, Connection>,
+    /// Of blocked members.
+    premises: Premises,
     remaps: BTreeMap<RemapId, Remap>,
 }
 
@@ -105,6 +109,7 @@ impl World {
             programs,
             redirects: BTreeSet::new(),
             connections: BTreeMap::new(),
+            premises: Premises::default(),
             remaps: BTreeMap::new(),
         })
     }

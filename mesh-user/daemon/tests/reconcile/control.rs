@@ -7,7 +7,7 @@ use mesh_core::{model::Settings, plan::Plan, tunnel::StaticSecret};
 use mesh_lab::demo::{self, Connection};
 use meshd::{
     api::Snapshot,
-    control::{Control, Published, Wakes, WantedGroups},
+    control::{Control, Published, Wakes, WantedBlocks, WantedGroups},
     registrar::Registrar,
     shard,
     store::RedbStore,
@@ -30,6 +30,7 @@ struct Ends {
     snapshots: watch::Receiver<Arc<Snapshot>>,
     _plans: watch::Receiver<Arc<Plan>>,
     _groups: watch::Sender<WantedGroups>,
+    _blocks: watch::Sender<WantedBlocks>,
 }
 
 impl Ends {
@@ -63,8 +64,10 @@ async fn start(directory: &Path) -> Result<(impl Future<Output = Result<()>>, En
     let registrar = Registrar::start(store, settings.groups.rules()).await?;
     let control = Control::new(settings, secret().public_key(), world(directory).await?, registrar, published)?;
     let (wanted, groups) = watch::channel(None);
-    let wakes = Wakes { manifests: manifest_wakes, kernel: kernel_wakes, shards: events, groups };
-    Ok((control.run(wakes), Ends { manifests, kernel, shards, snapshots, _plans: plan_reader, _groups: wanted }))
+    let (barring, blocks) = watch::channel(None);
+    let wakes = Wakes { manifests: manifest_wakes, kernel: kernel_wakes, shards: events, groups, blocks };
+    let (_plans, _groups, _blocks) = (plan_reader, wanted, barring);
+    Ok((control.run(wakes), Ends { manifests, kernel, shards, snapshots, _plans, _groups, _blocks }))
 }
 
 /// Runs `story` beside the loop, which must not end before it.

@@ -2,6 +2,7 @@
 //! namespaces of the test's own.
 #![allow(clippy::unwrap_used, reason = "a test that fails shall panic")]
 
+mod blocks;
 mod control;
 mod plans;
 mod programs;
