@@ -5,6 +5,7 @@
 //! [`mirror`]), goes on with what it knows while a hub is away, and tells the control loop, the DNS server and the API what
 //! there is ([`local`]).
 
+mod blocks;
 mod home;
 mod joins;
 mod ledger;

@@ -23,6 +23,14 @@ impl Agent {
         if !self.is_informed() {
             return;
         }
+        let blocked = self.blocked();
+        self.outlets.blocks.send_if_modified(|known| {
+            let changed = blocked.is_some() && *known != blocked;
+            if changed {
+                *known = blocked;
+            }
+            changed
+        });
         let plan = plan_groups(&groups, &placements, self.mtu, &self.plan);
         // A namespace that was made again has the same path: the tunnel must be made again too.
         let moved = self.presence.take_moved();
