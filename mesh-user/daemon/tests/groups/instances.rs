@@ -1,0 +1,45 @@
+//! Instances that start and stop: a network namespace that comes and goes is one that runs and stops.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::{reach::reach, site::Site};
+
+/// NG-16: three instances of one application; a stopped one has no peer, and one that starts again has one.
+#[test]
+fn a_stopped_instance_has_no_peer() -> Result<()> {
+    let mut site = Site::with_hub("[[instance]]\nmember = \"app_hub\"\n")?;
+    site.plug("a", 2)?;
+    let rooms = [site.room("i1")?, site.room("i2")?, site.room("i3")?];
+    let instances: String =
+        rooms.iter().map(|room| format!("[[instance]]\nmember = \"app_web\"\nnetns = {room:?}\n")).collect();
+    // Without an address that others could call: the instances still reach each other, and the hub.
+    site.start("a", &site.follower("a", &instances)?)?;
+    site.ng(&["create", "one", "--link", "app_hub,app_web"])?;
+    let hub = site.wait_peers("hub", 1)?.remove(0);
+    let web = site.wait_peers("a", 3)?;
+    site.wait_known(&["hub", "a"], "one", 3)?;
+    for (from, to) in [(&web[0], &web[1]), (&web[1], &web[2]), (&web[2], &hub)] {
+        reach(from, to, 1).with_context(|| site.at("a").tail(20))?;
+    }
+    // Stopped: no peer, no tunnel, no key.
+    site.remove_room(&rooms[1]);
+    site.wait_peers("a", 2)?;
+    site.wait_known(&["hub", "a"], "one", 2)?;
+    // Made again under the same name at once, so that nobody sees it absent.
+    site.remove_room(&rooms[0]);
+    site.room("i1")?;
+    site.room("i2")?;
+    let again = site.wait_for("three instances that are reached", Duration::from_secs(20), || {
+        let peers = site.peers("a")?;
+        Ok(Some(peers).filter(|peers| peers.len() == 3))
+    })?;
+    site.wait_known(&["hub", "a"], "one", 3)?;
+    for from in &again {
+        reach(from, &hub, 2).with_context(|| site.at("a").tail(30))?;
+    }
+    let ids: std::collections::BTreeSet<_> = again.iter().map(|peer| peer.end.address).collect();
+    ensure!(ids.len() == 3, "{again:?}");
+    Ok(())
+}

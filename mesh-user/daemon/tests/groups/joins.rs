@@ -1,0 +1,67 @@
+//! `meshctl ng join` and `leave`.
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use crate::{reach::reach, site::Site};
+
+/// NG-41, NG-46, NG-49: a node joins by request, is a peer when the command returns, and leaves without a trace.
+#[test]
+fn a_join_returns_when_the_peer_is_up() -> Result<()> {
+    let mut site = Site::with_hub("[[instance]]\nmember = \"app_hub\"\n")?;
+    site.plug("a", 2)?;
+    site.start("a", &site.follower("a", "")?)?;
+    site.ng(&["create", "one", "--link", "app_hub"])?;
+    let hub = site.wait_peers("hub", 1)?.remove(0);
+
+    let joined: Value = site.json("a", &["join", "one"])?;
+    let peer = &joined["peer"];
+    ensure!(peer["up"] == true && peer["ngLabel"] == "one", "{joined}");
+    let own = site.peers("a")?.remove(0);
+    ensure!(own.member.starts_with("external_"), "{own:?}");
+    reach(&own, &hub, 1).with_context(|| site.at("a").tail(30))?;
+    // Again: the same peer.
+    let again: Value = site.json("a", &["join", "one"])?;
+    ensure!(again["peer"]["peer"] == peer["peer"], "{again} was {joined}");
+    let key = site.at("a").directory().join(format!("state/keys/{}.key", own.id));
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&key)?.permissions());
+    ensure!(mode & 0o777 == 0o600, "{mode:o}");
+
+    // As an instance of a member, in a namespace of its own, beside the first.
+    let room = site.room("j1")?;
+    let room = room.to_str().context("the directory of a lab is UTF-8")?.to_owned();
+    let refused = site.try_ng("a", &["join", "one", "--member", "app_x", "--netns", &room])?;
+    ensure!(refused.status.code() == Some(3), "a member that is not linked: {refused:?}");
+    site.ng(&["link", "app_x", "one"])?;
+    site.ng_at("a", &["join", "one", "--member", "app_x", "--netns", &room])?;
+    let peers = site.wait_peers("a", 2)?;
+    let instance = peers.iter().find(|peer| peer.member == "app_x").context("no peer of app_x")?;
+    reach(instance, &hub, 2).with_context(|| site.at("a").tail(30))?;
+
+    // A restart keeps both.
+    site.at_mut("a").kill()?;
+    site.at_mut("a").start()?;
+    site.wait_peers("a", 2)?;
+    for _ in 0..2 {
+        let member = own.member.as_str();
+        site.ng_at("a", &["leave", "one", "--member", member])?;
+        site.ng_at("a", &["leave", "one", "--member", "app_x"])?;
+    }
+    ensure!(site.peers("a")?.is_empty());
+    ensure!(!key.exists(), "the key outlives its peer");
+    site.wait_known(&["hub"], "one", 0)?;
+    let group: Value = site.json("hub", &["get", "one"])?;
+    ensure!(!group.to_string().contains(&own.member), "the external member is left: {group}");
+    Ok(())
+}
+
+/// NG-32: what is not there is said at once, and leaves nothing behind.
+#[test]
+fn a_join_of_nothing_is_refused() -> Result<()> {
+    let site = Site::with_hub("")?;
+    let refused = site.try_ng("hub", &["join", "nowhere", "-F", "json"])?;
+    ensure!(refused.status.code() == Some(3), "{refused:?}");
+    ensure!(refused.stdout.contains("\"not_found\""), "{refused:?}");
+    ensure!(site.json("hub", &["whoami"])?["peers"] == serde_json::json!([]));
+    Ok(())
+}

@@ -1,0 +1,9 @@
+//! Network groups as a whole: real daemons in network namespaces, one of them the hub, real traffic between their members.
+//! Needs root.
+
+mod churn;
+mod instances;
+mod joins;
+mod reach;
+mod restarts;
+mod site;

@@ -1,0 +1,95 @@
+//! What goes on while something is dead, and what comes back by itself.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use mesh_lab::traffic::{self, stream::Stream};
+
+use crate::{reach::reach, site::Site};
+
+/// How long a node may take to find back to a hub.
+const BACK: Duration = Duration::from_secs(8);
+
+fn two_nodes() -> Result<Site> {
+    let mut site = Site::with_hub("")?;
+    for (host, number, member) in [("a", 2, "app_a"), ("b", 3, "app_b")] {
+        site.plug(host, number)?;
+        let instance = format!("advertise = \"192.0.2.{number}\"\n[[instance]]\nmember = \"{member}\"\n");
+        site.start(host, &site.follower(host, &instance)?)?;
+    }
+    site.ng(&["create", "one", "--link", "app_a,app_b"])?;
+    site.wait_known(&["a", "b"], "one", 1)?;
+    Ok(site)
+}
+
+/// NG-41: killed and started again, the hub finds its state and the nodes find the hub; traffic goes on all the while.
+#[test]
+fn a_dead_hub_costs_no_packet() -> Result<()> {
+    let mut site = two_nodes()?;
+    let [a, b] = [site.wait_peers("a", 1)?.remove(0), site.wait_peers("b", 1)?.remove(0)];
+    reach(&a, &b, 1)?;
+    let stream = Stream::start(&a.end, &b.end, b.end.address, 500)?;
+    site.at_mut("hub").kill()?;
+    site.wait_for("the nodes to notice", BACK, || {
+        let list = site.json("a", &["whoami"])?;
+        Ok((list["peers"][0]["hubReachable"] == false && list["peers"][0]["up"] == true).then_some(()))
+    })?;
+    // A node that starts meanwhile goes by what it kept.
+    site.at_mut("b").kill()?;
+    site.at_mut("b").start()?;
+    site.wait_peers("b", 1)?;
+    let tally = stream.stop()?;
+    ensure!(tally.sent > 0, "nothing was sent");
+    reach(&a, &b, 2).with_context(|| site.at("b").tail(30))?;
+
+    let stream = Stream::start(&a.end, &b.end, b.end.address, 500)?;
+    site.at_mut("hub").start()?;
+    // And a change arrives.
+    site.plug("c", 4)?;
+    let settings = site.follower("c", "advertise = \"192.0.2.4\"\n[[instance]]\nmember = \"app_c\"\n")?;
+    site.start("c", &settings)?;
+    site.ng(&["link", "app_c", "one"])?;
+    site.wait_for("the nodes to follow again", BACK, || {
+        let known = |host: &str| -> Result<bool> {
+            let list = site.json(host, &["whoami"])?;
+            let peer = &list["peers"][0];
+            Ok(peer["hubReachable"] == true && peer["peers"].as_array().is_some_and(|peers| peers.len() == 2))
+        };
+        Ok((known("a")? && known("b")?).then_some(()))
+    })
+    .with_context(|| site.at("a").tail(30))?;
+    let tally = stream.stop()?;
+    ensure!(tally.lost == 0, "{tally:?}");
+    let c = site.wait_peers("c", 1)?.remove(0);
+    reach(&c, &a, 3)
+}
+
+/// NG-41: killed and started again, a node is the same peer with the same address, and sessions resume at once.
+#[test]
+fn a_killed_node_resumes() -> Result<()> {
+    let mut site = two_nodes()?;
+    let [a, b] = [site.wait_peers("a", 1)?.remove(0), site.wait_peers("b", 1)?.remove(0)];
+    reach(&a, &b, 1)?;
+    // Where peers are is kept now and then.
+    std::thread::sleep(Duration::from_secs(6));
+    site.at_mut("a").kill()?;
+    let devices = a.end.namespace.ip(&["-o", "link", "show", "dev", &a.device])?;
+    ensure!(!devices.is_empty(), "the device outlives the daemon");
+    site.at_mut("a").start()?;
+    let again = site.wait_peers("a", 1)?.remove(0);
+    ensure!((again.id.clone(), again.end.address) == (a.id.clone(), a.end.address), "{again:?} was {a:?}");
+    site.wait_for("the session to resume", Duration::from_secs(3), || {
+        Ok(traffic::answers_ping(&b.end, a.end.address, 1)?.then_some(()))
+    })
+    .with_context(|| site.at("a").tail(30))?;
+    reach(&b, &again, 2)?;
+
+    // Cleaned up, nothing of ours is left, and the next start makes it again.
+    site.at_mut("a").terminate()?;
+    site.at("a").cleanup()?;
+    let devices = a.end.namespace.ip(&["-o", "link", "show", "type", "tun"])?;
+    ensure!(devices.is_empty(), "left: {devices}");
+    site.at_mut("a").start()?;
+    let last = site.wait_peers("a", 1)?.remove(0);
+    reach(&last, &b, 3)
+}
