@@ -83,9 +83,9 @@ fn link_and_unlink_act_within_a_second() -> Result<()> {
     let settings = site.follower("a", "advertise = \"192.0.2.2\"\n[[instance]]\nmember = \"app_a\"\n")?;
     site.start("a", &settings)?;
     site.ng(&["create", "one"])?;
-    let has = |site: &Site, count: usize| site.wait_for("link or unlink to act", SOON, || {
-        Ok((site.peers("a")?.len() == count).then_some(()))
-    });
+    let has = |site: &Site, count: usize| {
+        site.wait_for("link or unlink to act", SOON, || Ok((site.peers("a")?.len() == count).then_some(())))
+    };
     for _ in 0..3 {
         site.ng(&["link", "app_a", "one"])?;
         has(&site, 1).with_context(|| site.at("a").tail(20))?;
@@ -96,8 +96,10 @@ fn link_and_unlink_act_within_a_second() -> Result<()> {
     has(&site, 1)?;
     site.ng(&["delete", "one", "--yes"])?;
     has(&site, 0)?;
-    let devices = site.at("a").namespace().ip(&["-o", "link", "show", "type", "tun"])?;
-    ensure!(devices.is_empty(), "left: {devices}");
+    site.wait_for("the device to go", SOON, || {
+        let devices = site.at("a").namespace().ip(&["-o", "link", "show", "type", "tun"])?;
+        Ok(devices.is_empty().then_some(()))
+    })?;
     let keys = site.at("a").directory().join("state/keys");
     site.wait_for("the key to go", SOON, || Ok((std::fs::read_dir(&keys)?.count() == 0).then_some(())))
 }

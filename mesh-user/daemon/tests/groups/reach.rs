@@ -38,7 +38,8 @@ fn everybody_in_a_group_and_nobody_across() -> Result<()> {
         if is_same_node || (from.member == "app_both") {
             continue;
         }
-        let answers = traffic::answers_ping(&from.end, to.end.address, 1)? || traffic::answers_ping(&to.end, from.end.address, 1)?;
+        let answers = traffic::answers_ping(&from.end, to.end.address, 1)?
+            || traffic::answers_ping(&to.end, from.end.address, 1)?;
         ensure!(!answers, "{} and {} reach each other across groups", from.member, to.member);
     }
     Ok(())
@@ -97,6 +98,7 @@ fn behind_nat(site: &mut Site) -> Result<()> {
             ct state established,related accept; iifname in0 accept; }
     }";
     router.run("nft", &[rules])?;
+    site.keep(router);
     site.node("c", &inside)?;
     let file = |name: &str| site.lab.directory().join(name).display().to_string();
     let contexts = site.contexts(

@@ -75,9 +75,14 @@ impl Site {
     /// A network namespace for an instance; made again if it was removed.
     pub(crate) fn room(&mut self, name: &str) -> Result<PathBuf> {
         let namespace = self.lab.namespace(name)?;
+        Ok(self.keep(namespace))
+    }
+
+    /// Until the end of the site.
+    pub(crate) fn keep(&mut self, namespace: Namespace) -> PathBuf {
         let path = namespace.path();
         self.rooms.insert(path.clone(), namespace);
-        Ok(path)
+        path
     }
 
     pub(crate) fn remove_room(&mut self, path: &Path) {
@@ -140,13 +145,16 @@ impl Site {
     pub(crate) fn peers(&self, host: &str) -> Result<Vec<Peer>> {
         let list = self.json(host, &["whoami"])?;
         let peers = list["peers"].as_array().context("whoami shows a list")?;
-        peers.iter().filter(|peer| peer["up"] == true).map(|peer| self.peer(host, peer)).collect()
+        // What is in a room that was removed is about to go.
+        let has_room =
+            |peer: &&Value| peer["netns"].as_str().is_none_or(|path| self.rooms.contains_key(Path::new(path)));
+        peers.iter().filter(|peer| peer["up"] == true).filter(has_room).map(|peer| self.peer(host, peer)).collect()
     }
 
     fn peer(&self, host: &str, peer: &Value) -> Result<Peer> {
         let text = |name: &str| peer[name].as_str().map(str::to_owned).with_context(|| format!("no {name} in {peer}"));
         let namespace = match peer["netns"].as_str() {
-            Some(path) => self.rooms.get(Path::new(path)).with_context(|| format!("{path} is no room"))?.clone(),
+            Some(path) => self.rooms[Path::new(path)].clone(),
             None => self.at(host).namespace().clone(),
         };
         let address: std::net::IpAddr = text("address")?.parse()?;
