@@ -43,9 +43,7 @@ const STORE: &str = "store.redb";
 /// Runs until SIGTERM or SIGINT, or until the start fails. What is in the kernel stays in either case.
 pub async fn run(settings: Settings) -> Result<()> {
     let stop = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
-    let has_hook = settings.interfaces.values().any(|attachment| attachment.hook != HookChoice::Off);
-    // An instance that is blocked is closed by a program.
-    let programs = has_hook || settings.instances.iter().any(|instance| instance.netns.is_some());
+    let programs = needs_programs(&settings);
     privileges::check(programs)?;
     let run_directory = RunDirectory::lock(&settings.directories.run)?;
     let state = StateDirectory::open(&settings.directories.state)?;
@@ -56,8 +54,7 @@ pub async fn run(settings: Settings) -> Result<()> {
     let public_key = secret.public_key();
     tracing::info!(cluster = %settings.cluster.id, key = ?public_key, "meshd {} starts", env!("CARGO_PKG_VERSION"));
 
-    let (shards, shard_events) = Shards::start(settings.shards.unwrap_or_else(Shards::default_count))?;
-    let shards = Arc::new(shards);
+    let (shards, shard_events) = start_shards(&settings)?;
     let outlets = Outlets::default();
     let names = settings.dns.enabled.then(|| dns::start(&settings, outlets.names.subscribe())).transpose()?;
     // Subscribed before the first look, so that no change falls in between.
@@ -103,6 +100,17 @@ pub async fn run(settings: Settings) -> Result<()> {
     // The next daemon replaces it; until then a client sees that nobody is here.
     let _ = std::fs::remove_file(run_directory.socket());
     ended
+}
+
+/// For the hooks of interfaces, and for instances that are blocked: a program closes them.
+fn needs_programs(settings: &Settings) -> bool {
+    let has_hook = settings.interfaces.values().any(|attachment| attachment.hook != HookChoice::Off);
+    has_hook || settings.instances.iter().any(|instance| instance.netns.is_some())
+}
+
+fn start_shards(settings: &Settings) -> Result<(Arc<Shards>, blocking::Receiver<shard::Event>)> {
+    let (shards, events) = Shards::start(settings.shards.unwrap_or_else(Shards::default_count))?;
+    Ok((Arc::new(shards), events))
 }
 
 /// On the socket and, where the settings have a listener, on TCP.

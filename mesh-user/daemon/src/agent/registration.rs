@@ -219,7 +219,7 @@ impl Agent {
         match result {
             Ok(()) => attempt.trouble = None,
             // What is to be deleted is not there: an earlier attempt did it, and was not heard.
-            Err(trouble) if is_delete && trouble.says(&["not_found"]) => return self.forget_by_id(&peer),
+            Err(trouble) if is_delete && trouble.says(&["not_found"]) => self.forget_by_id(&peer),
             Err(trouble) => {
                 attempt.pause = (attempt.pause * 2).min(LONGEST_PAUSE);
                 if attempt.trouble.as_ref() != Some(&trouble) {

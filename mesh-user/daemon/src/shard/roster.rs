@@ -27,7 +27,7 @@ pub(super) struct LaneName {
 
 /// What one shard is told to do.
 pub(super) enum Task {
-    Add(NewLane),
+    Add(Box<NewLane>),
     Remove(LaneName),
     Change(LaneName, Change),
     SetTables(Arc<Slots>),
@@ -174,7 +174,7 @@ impl Roster {
             let shard = shard(usize::from(at));
             let seat = Seat { shard, port: queue.sockets.port(), peers: 0 };
             let name = LaneName { device: device.clone(), lane: Lane(at) };
-            tasks.push((seat.shard, Task::Add(lane(name, queue, Arc::clone(&board), inboxes.next()))));
+            tasks.push((seat.shard, Task::Add(Box::new(lane(name, queue, Arc::clone(&board), inboxes.next())))));
             lanes.push(seat);
         }
         let (peers, homes, owned) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());

@@ -200,7 +200,7 @@ impl Worker {
 
     fn apply(&mut self, task: Task) -> anyhow::Result<()> {
         match task {
-            Task::Add(lane) => self.add_lane(lane),
+            Task::Add(lane) => self.add_lane(*lane),
             Task::Remove(name) => {
                 if let Ok((at, _)) = self.lane(&name) {
                     self.tunnels[at] = None;
