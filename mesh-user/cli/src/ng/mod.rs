@@ -106,9 +106,11 @@ pub(crate) fn run(endpoint: &Endpoint, arguments: &Arguments) -> Result<String, 
     };
     let org = arguments.org.clone().unwrap_or_else(|| daemon.org.clone());
     let desk = Desk { daemon, org, form: arguments.format.form() };
-    dispatch(&desk, verb).map_err(|failure| match failure.error.code.as_str() {
-        "not_found" => failure.and_hint(&format!("this was asked of org {}, `-o ORG` asks another", desk.org)),
-        _ => failure,
+    dispatch(&desk, verb).map_err(|failure| {
+        if failure.error.code != "not_found" || failure.error.hint.contains("--org") {
+            return failure;
+        }
+        failure.and_hint(&format!("this was asked of org {}, --org asks another", desk.org))
     })
 }
 

@@ -108,7 +108,7 @@ async fn a_socket_of_others_is_a_matter_of_permission() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("meshd.sock");
     let _listener = UnixListener::bind(&socket).unwrap();
-    fs::set_permissions(&socket, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&socket, fs::Permissions::from_mode(0o000)).unwrap();
     if UnixStream::connect(&socket).is_ok() {
         eprintln!("SKIPPED: this user may open every socket; tests/exit_codes.rs of meshctl tries it as nobody");
         return;

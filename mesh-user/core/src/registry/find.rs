@@ -81,7 +81,7 @@ impl Group {
                 Err(ambiguous(text, &others))
             }
             (None, _) => {
-                let (label, hint) = (&self.group.label, "'meshctl ng get' of the group lists its peers");
+                let (label, hint) = (self.group.label.as_str(), "'meshctl ng get' of the group lists its peers");
                 Err(Refusal::not_found("", format!("the network group {label:?} has no peer {text:?}"), hint))
             }
         }

@@ -1,0 +1,8 @@
+//! `meshctl ng` before a real daemon: what each verb does to the groups, prints and ends with. Needs root.
+
+mod from_clever;
+mod hub;
+mod node;
+mod session;
+mod verbs;
+mod watch;
