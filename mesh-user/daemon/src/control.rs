@@ -4,9 +4,11 @@
 //! change in the kernel and a lost tunnel all end in that one way. What is refused leaves everything as it was.
 
 mod blocks;
+mod declared;
 mod groups;
+mod telling;
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use mesh_core::{
@@ -30,6 +32,7 @@ use crate::{
 };
 pub use blocks::WantedBlocks;
 pub use groups::WantedGroups;
+use telling::lines;
 
 /// Kernel changes come in bursts; they are answered together.
 const SETTLE: Duration = Duration::from_millis(100);
@@ -84,6 +87,8 @@ pub struct Control {
     refused: Vec<String>,
     /// What stands in the way of the plan in force.
     trouble: Vec<String>,
+    /// Why network groups of the manifests are not in the store.
+    undeclared: Vec<String>,
     /// As the agent wants them.
     groups: WantedGroups,
     /// What stands in their way.
@@ -117,6 +122,7 @@ impl Control {
             started: false,
             refused: Vec::new(),
             trouble: Vec::new(),
+            undeclared: Vec::new(),
             groups: None,
             group_trouble: Vec::new(),
             blocked,
@@ -132,7 +138,7 @@ impl Control {
             self.world.withdraw()?;
             return Err(error);
         }
-        let mut housework = interval(HEARTBEAT);
+        let mut heartbeat = interval(HEARTBEAT);
         loop {
             self.publish();
             tokio::select! {
@@ -146,7 +152,7 @@ impl Control {
                     let wanted = wakes.blocks.borrow_and_update().clone();
                     self.take_up_blocks(wanted).await;
                 }
-                _ = housework.tick() => self.keep_house().await,
+                _ = heartbeat.tick() => self.look_again().await,
                 woken = wakes.manifests.recv() => {
                     woken.context("the watch of the manifest directory ended: restart meshd")?;
                     self.reload().await;
@@ -162,16 +168,19 @@ impl Control {
                 event = wakes.shards.recv() => {
                     self.hear(event.context("the threads that carry packets ended: restart meshd")?).await;
                 }
-                () = sleep(HEARTBEAT) => {
-                    self.retry().await;
-                    if !self.trouble.is_empty() || self.watches_doors() {
-                        self.repair().await;
-                    }
-                    if let Err(error) = self.world.prove_redirects(&self.plan) {
-                        tracing::warn!("{error:#}");
-                    }
-                }
             }
+        }
+    }
+
+    /// What was refused or failed may have been so for a reason that is gone.
+    async fn look_again(&mut self) {
+        self.keep_house().await;
+        self.retry().await;
+        if !self.trouble.is_empty() || self.watches_doors() {
+            self.repair().await;
+        }
+        if let Err(error) = self.world.prove_redirects(&self.plan) {
+            tracing::warn!("{error:#}");
         }
     }
 
@@ -185,6 +194,7 @@ impl Control {
         let trouble = converged.context(if adopted > 0 { ADOPTED } else { UNTOUCHED })?;
         self.set_trouble(trouble);
         self.intent = Some(intent);
+        self.declare().await;
         self.remove_old_programs()
     }
 
@@ -224,7 +234,8 @@ impl Control {
     /// What was refused may have been so for a reason that is gone, such as a port in use.
     async fn retry(&mut self) {
         match (self.refused.is_empty(), self.unread) {
-            (true, _) => {}
+            (true, _) if self.undeclared.is_empty() => {}
+            (true, _) => self.declare().await,
             (false, true) => self.reload().await,
             (false, false) => self.try_take_up().await,
         }
@@ -243,6 +254,7 @@ impl Control {
         let trouble = self.converge(plan, allocations, Leave::Nothing).await?;
         self.set_trouble(trouble);
         self.intent = Some(intent);
+        self.declare().await;
         Ok(())
     }
 
@@ -286,7 +298,17 @@ impl Control {
 
     fn validate(&self) -> Result<ValidIntent, Problems> {
         let (settings, own_key, manifests) = (self.settings.clone(), self.own_key, self.manifests.clone());
-        Intent { settings, own_key, manifests }.validate()
+        let validated = Intent { settings, own_key, manifests }.validate();
+        match (validated, self.declarations()) {
+            (validated, Ok(_)) => validated,
+            (Ok(_), Err(problems)) => Err(problems),
+            (Err(Problems(mut problems)), Err(Problems(more))) => {
+                // A file that cannot be read at all is told once.
+                let new: Vec<_> = more.into_iter().filter(|problem| !problems.contains(problem)).collect();
+                problems.extend(new);
+                Err(Problems(problems))
+            }
+        }
     }
 
     async fn plan(&mut self, intent: &ValidIntent) -> Result<(Plan, Allocations)> {
@@ -350,43 +372,4 @@ impl Control {
         }
         Ok(())
     }
-
-    fn refuse(&mut self, reason: &str) {
-        let refused = lines(reason);
-        for line in refused.iter().filter(|line| !self.refused.contains(line)) {
-            tracing::error!("refused, what runs goes on: {line}");
-        }
-        self.refused = refused;
-    }
-
-    fn set_trouble(&mut self, trouble: Vec<String>) {
-        for line in trouble.iter().filter(|line| !self.trouble.contains(line)) {
-            tracing::warn!("will be tried again: {line}");
-        }
-        self.started |= trouble.is_empty();
-        self.trouble = trouble;
-    }
-
-    fn publish(&self) {
-        let snapshot = Snapshot {
-            at: Instant::now(),
-            started: self.started,
-            plan: Arc::clone(&self.plan),
-            tables: self.world.tables(),
-            listen_ports: self.world.listen_ports(),
-            hooks: self.world.hooks(),
-            problems: self.problems(),
-            live_groups: self.world.live_groups(),
-            notices: self.intent.as_ref().map(|intent| intent.notices.clone()).unwrap_or_default(),
-        };
-        self.published.snapshots.send_replace(Arc::new(snapshot));
-    }
-
-    fn problems(&self) -> Vec<String> {
-        [&self.refused, &self.trouble, &self.group_trouble, &self.unclosed].into_iter().flatten().cloned().collect()
-    }
-}
-
-fn lines(text: &str) -> Vec<String> {
-    text.lines().map(str::to_owned).collect()
 }

@@ -34,7 +34,7 @@ pub(crate) struct Document {
 }
 
 impl Place {
-    pub(crate) fn problem(&self, path: &str, message: impl Into<String>, hint: impl Into<String>) -> Problem {
+    pub fn problem(&self, path: &str, message: impl Into<String>, hint: impl Into<String>) -> Problem {
         Problem {
             file: self.file.clone(),
             line: None,

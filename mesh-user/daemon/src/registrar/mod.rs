@@ -15,8 +15,12 @@ use std::{
 
 use ipnet::IpNet;
 use mesh_core::{
+    api::Applied,
     model::Problems,
-    registry::{Author, Change, Command, Condition, Ids, Key, Object, Refusal, Registry, Revision, Rules, decide},
+    registry::{
+        Author, Change, Command, Condition, Declaration, Ids, Key, Object, Refusal, Registry, Revision, Rules, decide,
+        declare,
+    },
 };
 use tokio::{sync::watch, time::timeout};
 use uuid::Uuid;
@@ -96,6 +100,25 @@ impl<S: Store> Registrar<S> {
             decide(registry, rules, author, &command, ids).map_err(Rejection::Refused).map(|change| (change, ()))
         };
         self.change(decide).await.map(|(registry, ())| registry)
+    }
+
+    /// Makes everything as declared, or nothing of it; with `prune`, what the same author made and nobody declares goes. What
+    /// it does to each object, or would do: a dry run changes nothing.
+    pub async fn declare(
+        &self,
+        author: Author,
+        declarations: &[Declaration],
+        prune: bool,
+        dry_run: bool,
+    ) -> Result<Vec<Applied>, Rejection> {
+        let decide = |registry: &Registry, rules: &Rules, ids: Ids<'_>| {
+            declare(registry, rules, author, declarations, prune, ids).map_err(Rejection::Problems)
+        };
+        if dry_run {
+            let committed = Arc::clone(&self.shared.committed.borrow());
+            return self.decided(&committed, &decide)?.map(|(_, applied)| applied);
+        }
+        self.change(decide).await.map(|(_, applied)| applied)
     }
 
     /// Decides until what was decided is committed, or refused on what is committed.

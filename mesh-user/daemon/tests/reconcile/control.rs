@@ -2,7 +2,7 @@
 
 use std::{fs, net::UdpSocket, path::Path, sync::Arc, time::Duration};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use mesh_core::{model::Settings, plan::Plan, tunnel::StaticSecret};
 use mesh_lab::demo::{self, Connection};
 use meshd::{
@@ -14,7 +14,7 @@ use meshd::{
 };
 use tokio::{
     sync::{mpsc, watch},
-    time::timeout,
+    time::{sleep, timeout},
 };
 
 use crate::{Site, secret, world};
@@ -28,6 +28,7 @@ struct Ends {
     kernel: mpsc::Sender<()>,
     shards: mpsc::Sender<shard::Event>,
     snapshots: watch::Receiver<Arc<Snapshot>>,
+    registrar: Registrar,
     _plans: watch::Receiver<Arc<Plan>>,
     _groups: watch::Sender<WantedGroups>,
     _blocks: watch::Sender<WantedBlocks>,
@@ -42,6 +43,17 @@ impl Ends {
             .context("the loop ended")?;
         Ok(())
     }
+}
+
+/// A loop that ended lets go of its store a moment later.
+async fn open(path: &Path) -> Result<RedbStore> {
+    for _ in 0..200 {
+        match RedbStore::open(path) {
+            Err(error) if error.to_string().contains("has it open") => sleep(Duration::from_millis(10)).await,
+            opened => return Ok(opened?),
+        }
+    }
+    bail!("the store of the loop before stays open")
 }
 
 async fn start(directory: &Path) -> Result<(impl Future<Output = Result<()>>, Ends)> {
@@ -60,14 +72,15 @@ async fn start(directory: &Path) -> Result<(impl Future<Output = Result<()>>, En
     let (plans, plan_reader) = watch::channel(Arc::default());
     let (publisher, snapshots) = watch::channel(Arc::default());
     let published = Published { plans, snapshots: publisher };
-    let store = RedbStore::open(&directory.join("store.redb"))?;
+    let store = open(&directory.join("store.redb")).await?;
     let registrar = Registrar::start(store, settings.groups.rules()).await?;
-    let control = Control::new(settings, secret().public_key(), world(directory).await?, registrar, published)?;
+    let key = secret().public_key();
+    let control = Control::new(settings, key, world(directory).await?, registrar.clone(), published)?;
     let (wanted, groups) = watch::channel(None);
     let (barring, blocks) = watch::channel(None);
     let wakes = Wakes { manifests: manifest_wakes, kernel: kernel_wakes, shards: events, groups, blocks };
     let (_plans, _groups, _blocks) = (plan_reader, wanted, barring);
-    Ok((control.run(wakes), Ends { manifests, kernel, shards, snapshots, _plans, _groups, _blocks }))
+    Ok((control.run(wakes), Ends { manifests, kernel, shards, snapshots, registrar, _plans, _groups, _blocks }))
 }
 
 /// Runs `story` beside the loop, which must not end before it.
@@ -138,7 +151,7 @@ fn a_side_that_is_no_more_ends_the_loop() -> Result<()> {
 fn a_refused_start_leaves_the_programs_of_an_earlier_run() -> Result<()> {
     let site = Site::new()?;
     site.enter(async |directory| {
-        let (control, _ends) = start(directory).await?;
+        let (control, ends) = start(directory).await?;
         let (links, manifest) = (directory.join("pins/links"), directory.join("manifests/a.yaml"));
         fs::create_dir_all(&links)?;
         fs::write(links.join("u0"), "")?;
@@ -147,9 +160,57 @@ fn a_refused_start_leaves_the_programs_of_an_earlier_run() -> Result<()> {
         ensure!(said.contains("nothing was applied") && links.join("u0").exists(), "{said}");
 
         fs::remove_file(&manifest)?;
+        drop(ends);
         let (control, mut ends) = start(directory).await?;
         beside(control, async { ends.until("the start", <[String]>::is_empty).await }).await?;
         ensure!(!links.join("u0").exists(), "a start without hooks leaves them");
         Ok(())
+    })
+}
+
+/// NG-50: network groups in the manifest directory follow it, and what does not fit is told and hinders nothing else.
+#[test]
+fn network_groups_of_the_directory_follow_it() -> Result<()> {
+    let site = Site::new()?;
+    site.enter(async |directory| {
+        let (control, mut ends) = start(directory).await?;
+        let manifest = directory.join("manifests/groups.yaml");
+        let group =
+            |name: &str| format!("apiVersion: mesh/v1\nkind: NetworkGroup\nmetadata: {{ name: {name} }}\nspec: {{}}\n");
+        let labels = |registrar: &Registrar| {
+            let registry = registrar.registry().borrow().clone();
+            registry.groups.values().map(|group| group.group.label.to_string()).collect::<Vec<_>>()
+        };
+        let story = async {
+            ends.until("the start", <[String]>::is_empty).await?;
+            for name in ["one", "two"] {
+                fs::write(&manifest, group(name))?;
+                ends.manifests.send(()).await?;
+                let mut registries = ends.registrar.registry();
+                let there = registries.wait_for(|registry| {
+                    registry.groups.len() == 1
+                        && registry.groups.values().all(|group| group.group.label.as_str() == name)
+                });
+                timeout(SOON, there).await.with_context(|| format!("{name} is not in the store"))??;
+            }
+
+            fs::write(&manifest, group("two").replace("spec: {}", "spec: { cidr: 10.243.0.0/16 }"))?;
+            ends.manifests.send(()).await?;
+            ends.until("a CIDR that is taken", |problems| problems.iter().any(|line| line.contains("groups.yaml")))
+                .await?;
+            ensure!(labels(&ends.registrar) == ["two"], "{:?}", labels(&ends.registrar));
+            fs::write(&manifest, group("two").replace("spec", "sepc"))?;
+            ends.manifests.send(()).await?;
+            ends.until("a field that there is not", |problems| problems.iter().any(|line| line.contains("sepc")))
+                .await?;
+            ensure!(labels(&ends.registrar) == ["two"], "{:?}", labels(&ends.registrar));
+
+            fs::remove_file(&manifest)?;
+            ends.manifests.send(()).await?;
+            ends.until("nothing is declared", <[String]>::is_empty).await?;
+            ensure!(labels(&ends.registrar).is_empty(), "{:?}", labels(&ends.registrar));
+            Ok(())
+        };
+        beside(control, story).await
     })
 }

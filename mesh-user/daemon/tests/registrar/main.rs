@@ -1,5 +1,6 @@
 //! Do commands from many sides at once, and a daemon that is killed meanwhile, leave a store as it must be?
 
+mod declared;
 mod kill;
 mod writers;
 
