@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use clap::Args;
-use mesh_core::api::Explanation;
+use mesh_core::{api::Explanation, explain::Sample};
 
 use crate::{
     daemon::Daemon,
@@ -20,13 +20,19 @@ pub(crate) struct Arguments {
     /// Address that it is sent to
     #[arg(value_name = "DST")]
     destination: IpAddr,
+    /// What begins between peers of a network group: icmp, tcp/PORT or udp/PORT
+    #[arg(value_name = "TRAFFIC")]
+    traffic: Option<Sample>,
     #[command(flatten)]
     pub(crate) output: OutputArguments,
 }
 
 pub(crate) fn run(daemon: &Daemon, arguments: &Arguments) -> Result<String, Failure> {
-    let Arguments { source, destination, output } = arguments;
-    let url = format!("/v1/explain?source={source}&destination={destination}");
+    let Arguments { source, destination, traffic, output } = arguments;
+    let mut url = format!("/v1/explain?source={source}&destination={destination}");
+    if let Some(traffic) = traffic {
+        url += &format!("&traffic={traffic}");
+    }
     let explanation: Explanation = daemon.get(url.as_str())?;
     output.output.form().print(&explanation, |explanation| match output.output {
         Output::Name => format!("{}\n", explanation.verdict),

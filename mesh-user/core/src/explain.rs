@@ -2,6 +2,7 @@
 //!
 //! The stages are those that the packet would meet, by the door that its addresses choose. Nothing is sent.
 
+mod group;
 pub(crate) mod packet;
 
 use std::{collections::BTreeMap, net::IpAddr};
@@ -22,6 +23,7 @@ use crate::{
         slots::Slots,
     },
 };
+pub use group::{Question, explain_in_groups};
 pub use packet::Sample;
 
 /// The path of a packet from `source` to `destination`, as both stand in it where it meets us first.
@@ -169,7 +171,10 @@ impl Asking<'_> {
         let connection = self.plan.remaps.get(&entry.remap).and_then(|remap| remap.connection);
         match connection.and_then(|id| self.plan.connections.get(&id)) {
             Some(connection) => format!("of {} ({})", connection.remote, roles(entry.role)),
-            None if entry.role.has(Role::BARRED) => "of a remote cluster without a connection".to_owned(),
+            None if entry.role.has(Role::BARRED) => match self.plan.blocked.get(&entry.to) {
+                Some(member) => format!("of {member}, which is blocked"),
+                None => "of a remote cluster without a connection".to_owned(),
+            },
             None => format!("ours ({})", roles(entry.role)),
         }
     }

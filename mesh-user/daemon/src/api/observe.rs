@@ -9,7 +9,7 @@ use std::{
 use axum::{Json, extract::State};
 use mesh_core::{
     api::{Explanation, Status},
-    explain::explain,
+    explain::{Question, Sample, explain, explain_in_groups},
 };
 use serde::Deserialize;
 
@@ -33,15 +33,17 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         Endpoint::get("/v1/explain", explanation, "The way of a packet, stage by stage")
             .required_query("source", "An IP address", text())
             .required_query("destination", "An IP address", text())
+            .query("traffic", "What begins between them: icmp, tcp/PORT or udp/PORT", text())
             .reply::<Explanation>(),
     ]
 }
 
-/// The two addresses of a packet.
+/// The two addresses of a packet, and what it is.
 #[derive(Debug, Deserialize)]
 struct Packet {
     source: IpAddr,
     destination: IpAddr,
+    traffic: Option<String>,
 }
 
 async fn show(State(api): State<Api>, caller: Caller) -> Result<Json<Status>, Failure> {
@@ -72,9 +74,19 @@ async fn health(State(api): State<Api>, Path(check): Path<String>) -> Result<Jso
 async fn explanation(
     State(api): State<Api>,
     caller: Caller,
-    Query(Packet { source, destination }): Query<Packet>,
+    Query(Packet { source, destination, traffic }): Query<Packet>,
 ) -> Result<Json<Explanation>, Failure> {
     caller.reads_all()?;
     let snapshot = Arc::clone(&api.snapshots.borrow());
-    Ok(Json(explain(&snapshot.plan, &snapshot.tables, source, destination)))
+    let what = traffic
+        .map(|text| text.parse::<Sample>())
+        .transpose()
+        .map_err(|error| Failure::invalid(error.to_string(), ""))?;
+    let registry = api.registry_for(&caller);
+    let locals = Arc::clone(&api.agency.locals().borrow());
+    let mirrored = locals.iter().filter_map(|local| local.group.as_deref());
+    let groups = registry.groups.values().map(|group| &**group).chain(mirrored);
+    let question = Question { source, destination, what };
+    let of_group = explain_in_groups(groups, &snapshot.plan.groups, question);
+    Ok(Json(of_group.unwrap_or_else(|| explain(&snapshot.plan, &snapshot.tables, source, destination))))
 }
