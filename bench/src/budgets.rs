@@ -99,7 +99,7 @@ mod tests {
 
     #[test]
     fn the_committed_budgets_can_be_read_and_no_goal_is_looser_than_its_hold() {
-        for bench in ["aead", "budget", "lanes", "remap", "tunnel"] {
+        for bench in ["aead", "budget", "dns", "lanes", "remap", "tunnel"] {
             for (name, budget) in read(bench).expect("bench/budgets.toml is well formed") {
                 match (budget.hold, budget.goal) {
                     (_, None) => {}

@@ -5,6 +5,7 @@
 mod aead;
 mod budget;
 mod budgets;
+mod dns;
 mod io;
 mod kernel;
 mod lanes;
@@ -44,6 +45,8 @@ enum Bench {
     Aead(aead::Arguments),
     /// What each BPF program costs: instructions, the verifier's walk, time per packet, memory
     Budget(budget::Arguments),
+    /// Names of a group's members: questions per second and processor, what is lost, beside dnsmasq and nsd
+    Dns(dns::Arguments),
     /// Ways to move the same datagrams: calls, batches, segments, io_uring, parts, pages
     Io(io::Arguments),
     /// Two lanes on two cores beside one lane; all cores where there are at least eight
@@ -52,6 +55,9 @@ enum Bench {
     Remap(remap::Arguments),
     /// Streams, packets, round trips, handshakes and idle peers of a tunnel, beside wireguard-go, boringtun and gotatun
     Tunnel(tunnel::Arguments),
+    /// Our server in the bench `dns`
+    #[command(hide = true)]
+    DnsServer(dns::server::Arguments),
     /// What `tunnel` counts the instructions of
     #[command(hide = true)]
     Crossing(tunnel::crossing::Arguments),
@@ -63,6 +69,8 @@ impl Bench {
         match self {
             Bench::Aead(_) => "aead",
             Bench::Budget(_) => "budget",
+            Bench::Dns(_) => "dns",
+            Bench::DnsServer(_) => "dns-server",
             Bench::Io(_) => "io",
             Bench::Lanes(_) => "lanes",
             Bench::Remap(_) => "remap",
@@ -81,7 +89,8 @@ impl Bench {
             Bench::Remap(asked) => {
                 vec![("--runs", asked.runs, remap::RUNS), ("--pairs", asked.pairs, remap::PAIRS)]
             }
-            Bench::Crossing(_) => Vec::new(),
+            Bench::Crossing(_) | Bench::DnsServer(_) => Vec::new(),
+            Bench::Dns(asked) => vec![("--rounds", asked.rounds, dns::ROUNDS)],
             Bench::Tunnel(asked) => vec![("--pairs", asked.pairs, tunnel::PAIRS)],
         };
         for (option, asked, promised) in measurements {
@@ -101,6 +110,8 @@ fn main() -> Result<ExitCode> {
     match arguments.bench {
         Bench::Aead(arguments) => aead::run(&arguments, &mut report)?,
         Bench::Budget(arguments) => budget::run(&arguments, &mut report)?,
+        Bench::Dns(arguments) => dns::run(&arguments, &mut report)?,
+        Bench::DnsServer(arguments) => dns::server::run(&arguments)?,
         Bench::Io(arguments) => io::run(&arguments, &mut report)?,
         Bench::Lanes(arguments) => lanes::run(&arguments, &mut report)?,
         Bench::Remap(arguments) => remap::run(&arguments, &mut report)?,
@@ -121,7 +132,7 @@ mod tests {
 
     #[test]
     fn fewer_measurements_than_promised_show_nothing() {
-        for enough in ["_ aead", "_ io", "_ budget", "_ budget --runs 16", "_ remap", "_ tunnel --pairs 5"] {
+        for enough in ["_ aead", "_ io", "_ budget", "_ budget --runs 16", "_ remap", "_ tunnel --pairs 5", "_ dns"] {
             assert!(!refused(enough), "{enough}");
         }
         for fewer in [
@@ -131,6 +142,7 @@ mod tests {
             "_ remap --pairs 8",
             "_ remap --runs 1",
             "_ tunnel --pairs 4",
+            "_ dns --rounds 4",
         ] {
             assert!(refused(fewer), "{fewer}");
         }

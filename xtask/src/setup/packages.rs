@@ -8,14 +8,16 @@ use super::step;
 use crate::process;
 
 /// A program that tests start, and the Debian package that has it.
-const PROGRAMS: [(&str, &str); 12] = [
+const PROGRAMS: [(&str, &str); 14] = [
     ("curl", "curl"),
     ("dig", "bind9-dnsutils"),
+    ("dnsmasq", "dnsmasq-base"),
     ("ethtool", "ethtool"),
     ("ip", "iproute2"),
     ("iperf3", "iperf3"),
     ("nft", "nftables"),
     ("nginx", "nginx"),
+    ("nsd", "nsd"),
     ("ping", "iputils-ping"),
     ("ps", "procps"),
     ("socat", "socat"),
@@ -23,7 +25,7 @@ const PROGRAMS: [(&str, &str); 12] = [
     ("wg", "wireguard-tools"),
 ];
 
-/// Debian starts the servers that it installs unless this file says no; a test machine has no use for a web server.
+/// Debian starts the servers that it installs unless this file says no; a test machine has no use for a web or name server.
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 
 pub(crate) fn ensure() -> Result<()> {

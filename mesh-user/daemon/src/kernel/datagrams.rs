@@ -37,6 +37,13 @@ pub struct Sender {
     to: Option<IpAddr>,
 }
 
+impl Sender {
+    /// Somebody who has sent nothing yet.
+    pub fn at(address: SocketAddr) -> Sender {
+        Sender { address, to: None }
+    }
+}
+
 /// Room for the messages of one call.
 pub struct Inbox {
     buffers: Box<[[u8; LONGEST]; BATCH]>,
