@@ -1,7 +1,7 @@
 //! `meshctl status`: what a node does, as tables or JSON, and its health checks.
 
 use clap::{Args, ValueEnum};
-use mesh_core::api::{Connection, Status};
+use mesh_core::api::{Connection, GroupTunnel, Status};
 
 use crate::{
     daemon::Daemon,
@@ -49,7 +49,8 @@ pub(crate) fn run(daemon: &Daemon, arguments: &Arguments) -> Result<String, Fail
 
 fn tables(status: &Status) -> String {
     let node = format!("cluster {}, meshd {}, public key {}\n", status.cluster, status.version, status.public_key);
-    let mut parts = vec![node, interfaces(status), connections(status), lanes(status), remaps(status), drops(status)];
+    let mut parts = vec![node, interfaces(status), connections(status), lanes(status), remaps(status), groups(status)];
+    parts.push(drops(status));
     parts.push(list("PROBLEMS", &status.problems));
     parts.push(list("NOTICES", &status.notices));
     parts.retain(|part| !part.is_empty());
@@ -70,6 +71,26 @@ fn interfaces(status: &Status) -> String {
     };
     let rows: Vec<_> = status.interfaces.iter().map(row).collect();
     table(&["INTERFACE", "ROLE", "HOOK", "WANTED", "PACKETS", "BYTES", "WHY"], &rows)
+}
+
+fn groups(status: &Status) -> String {
+    let row = |tunnel: &GroupTunnel| {
+        vec![
+            tunnel.group.clone(),
+            tunnel.member.clone(),
+            cell(tunnel.address.as_deref().unwrap_or_default()),
+            tunnel.device.clone(),
+            tunnel.listen_port.to_string(),
+            if tunnel.up { "up" } else { "down" }.to_owned(),
+            format!("{} of {}", tunnel.sessions, tunnel.peers),
+            traffic(tunnel.rx_packets, tunnel.rx_bytes),
+            traffic(tunnel.tx_packets, tunnel.tx_bytes),
+            cell(&tunnel.detail),
+        ]
+    };
+    let rows: Vec<_> = status.groups.iter().map(row).collect();
+    let head = ["GROUP", "MEMBER", "ADDRESS", "DEVICE", "PORT", "STATE", "SESSIONS", "RECEIVED", "SENT", "DETAIL"];
+    table(&head, &rows)
 }
 
 fn connections(status: &Status) -> String {
@@ -214,6 +235,27 @@ mod tests {
                 packets: 5,
                 bytes: 500,
             }],
+            groups: vec![GroupTunnel {
+                group: "one".to_owned(),
+                group_id: "ng_00000000-0000-4000-8000-000000000001".to_owned(),
+                org: "default".to_owned(),
+                member: "app_web".to_owned(),
+                peer: "00000000-0000-4000-9000-000000000001".to_owned(),
+                device: "mesh-g012345678".to_owned(),
+                netns: Some("/run/netns/web".to_owned()),
+                address: Some("10.255.0.5".to_owned()),
+                listen_port: 51_820,
+                up: true,
+                detail: String::new(),
+                hub: "https://hub:7443".to_owned(),
+                hub_reachable: true,
+                peers: 3,
+                sessions: 2,
+                rx_bytes: 2_000,
+                tx_bytes: 10,
+                rx_packets: 20,
+                tx_packets: 1,
+            }],
             drops: BTreeMap::from([("spoofed-source".to_owned(), 3)]),
             problems: vec!["a.yaml:3: wrong".to_owned()],
             notices: vec!["7 datagrams were handed over".to_owned()],
@@ -237,6 +279,9 @@ default/client  51841  1      Dead   500 / 500 kB  1 / 5 B  7 s ago    172.19.0.
 
 REMAP OF        REAL           PRESENTED     PACKETS  BYTES
 default/client  10.243.0.0/16  10.71.0.0/16  5        500 B
+
+GROUP  MEMBER   ADDRESS     DEVICE           PORT   STATE  SESSIONS  RECEIVED     SENT      DETAIL
+one    app_web  10.255.0.5  mesh-g012345678  51820  up     2 of 3    20 / 2.0 kB  1 / 10 B  -
 
 DROPPED BECAUSE  PACKETS
 spoofed-source   3

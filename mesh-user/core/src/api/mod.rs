@@ -23,6 +23,9 @@ pub struct Status {
     pub interfaces: Vec<Interface>,
     pub connections: Vec<Connection>,
     pub remaps: Vec<Remap>,
+    /// Peers of network groups that this node runs, or is about to.
+    #[serde(default)]
+    pub groups: Vec<GroupTunnel>,
     /// Packets dropped, by reason, since the counters were made.
     pub drops: BTreeMap<String, u64>,
     /// What is wrong with the manifests that were not taken, one line a problem. Empty: all are in force.
@@ -96,6 +99,36 @@ pub enum ConnectionState {
     Connecting,
     Connected,
     Error,
+}
+
+/// One peer of a network group that this node runs, and its tunnel. `GET /v1/node/whoami` has more of each.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct GroupTunnel {
+    /// Label of the group; its id as long as nothing more is known.
+    pub group: String,
+    pub group_id: String,
+    pub org: String,
+    pub member: String,
+    pub peer: String,
+    pub device: String,
+    pub netns: Option<String>,
+    /// In the group; absent until it is registered.
+    pub address: Option<String>,
+    pub listen_port: u16,
+    /// The tunnel is there and the hub knows the peer.
+    pub up: bool,
+    /// Why it is not, or what works worse than it could.
+    pub detail: String,
+    /// Where the peer is registered.
+    pub hub: String,
+    pub hub_reachable: bool,
+    /// Other peers of the group, and those of them that there is a session with.
+    pub peers: usize,
+    pub sessions: usize,
+    pub rx_bytes: u64,
+    pub tx_bytes: u64,
+    pub rx_packets: u64,
+    pub tx_packets: u64,
 }
 
 /// One prefix of a remote (or, for `direct`, of ours) and what it is called.

@@ -1,19 +1,26 @@
 //! What this node's part in network groups is now, for those who ask and for those who act on it.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use mesh_core::{
     api::{
+        GroupTunnel,
         group::SCHEMA,
         node::{JoinList, LocalPeer, RemotePeer},
     },
     model::group::{DomainName, NodeId},
-    plan::{DeviceName, GroupTunnel, PublicKey},
+    plan::{self, DeviceName, PublicKey},
     registry::Group,
 };
 
 use super::ledger::Kept;
-use crate::{api::Snapshot, shard::PeerStatistics};
+use crate::{
+    api::Snapshot,
+    shard::{PeerStatistics, Traffic},
+};
+
+/// A session older than this is dead: WireGuard's REJECT_AFTER_TIME.
+const SESSION_LIFE: Duration = Duration::from_secs(180);
 
 /// One peer that this node runs, or is about to.
 #[derive(Clone, Debug)]
@@ -52,6 +59,35 @@ impl Local {
         }
     }
 
+    fn state(&self, snapshot: &Snapshot, peers: &[&PeerStatistics]) -> GroupTunnel {
+        let purpose = &self.kept.purpose;
+        let known = self.group.as_ref().and_then(|group| group.peers.get(&self.kept.peer));
+        let label = self.group.as_ref().map(|group| group.group.label.to_string());
+        let (received, sent) = (peers.iter().map(|peer| peer.received), peers.iter().map(|peer| peer.sent));
+        let (received, sent): (Traffic, Traffic) = (received.sum(), sent.sum());
+        GroupTunnel {
+            group: label.unwrap_or_else(|| purpose.group.to_string()),
+            group_id: purpose.group.to_string(),
+            org: purpose.org.to_string(),
+            member: purpose.member.to_string(),
+            peer: self.kept.peer.to_string(),
+            device: self.device.to_string(),
+            netns: purpose.netns.as_ref().map(|path| path.display().to_string()),
+            address: known.map(|peer| peer.endpoint.address().to_string()),
+            listen_port: self.kept.listen_port,
+            up: self.is_up(snapshot),
+            detail: self.missing(snapshot),
+            hub: purpose.home.shown().to_owned(),
+            hub_reachable: self.hub_reachable,
+            peers: snapshot.plan.groups.get(&self.device).map_or(0, |tunnel| tunnel.peers.len()),
+            sessions: peers.iter().filter(|peer| peer.handshake_age.is_some_and(|age| age < SESSION_LIFE)).count(),
+            rx_bytes: received.bytes,
+            tx_bytes: sent.bytes,
+            rx_packets: received.packets,
+            tx_packets: sent.packets,
+        }
+    }
+
     /// `None`: nobody knows its address yet.
     pub fn shown(
         &self,
@@ -86,6 +122,16 @@ impl Local {
     }
 }
 
+/// How each is, whether or not it has an address.
+pub fn states(locals: &[Arc<Local>], snapshot: &Snapshot, statistics: &[PeerStatistics]) -> Vec<GroupTunnel> {
+    let mut by_device: BTreeMap<&DeviceName, Vec<&PeerStatistics>> = BTreeMap::new();
+    for peer in statistics {
+        by_device.entry(&peer.device).or_default().push(peer);
+    }
+    let state = |local: &Arc<Local>| local.state(snapshot, by_device.get(&local.device).map_or(&[], Vec::as_slice));
+    locals.iter().map(state).collect()
+}
+
 /// All of them that have an address.
 pub fn list(
     locals: &[Arc<Local>],
@@ -104,10 +150,10 @@ pub fn by_peer(statistics: Vec<PeerStatistics>) -> BTreeMap<(DeviceName, PublicK
 
 fn remote_peers(
     device: &DeviceName,
-    tunnel: &GroupTunnel,
+    tunnel: &plan::GroupTunnel,
     statistics: &BTreeMap<(DeviceName, PublicKey), PeerStatistics>,
 ) -> Vec<RemotePeer> {
-    let remote = |(key, peer): (&PublicKey, &Arc<mesh_core::plan::GroupPeer>)| {
+    let remote = |(key, peer): (&PublicKey, &Arc<plan::GroupPeer>)| {
         let known = statistics.get(&(device.clone(), *key));
         let endpoint = known.and_then(|known| known.endpoint).or(peer.endpoint);
         RemotePeer {

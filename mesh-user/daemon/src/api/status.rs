@@ -11,6 +11,7 @@ use mesh_core::{
 
 use super::{Api, Snapshot};
 use crate::{
+    agent::local,
     kernel::{bpf_counters::Counters, bpf_links::Hook},
     probe::Report,
     shard::{LaneStatistics, PeerStatistics, Statistics, Traffic},
@@ -34,6 +35,7 @@ pub(super) fn status(api: &Api) -> Status {
         interfaces: interfaces(&snapshot, &counted),
         connections: connections.collect(),
         remaps: remaps(plan, &counted),
+        groups: local::states(&api.agency.locals().borrow(), &snapshot, &counted.shards.peers),
         drops: counted.drops(),
         problems: snapshot.problems.clone(),
         notices: snapshot.notices.iter().cloned().chain(counted.shards.notices()).chain(names).collect(),
