@@ -1,6 +1,10 @@
 //! A node that holds groups, and command lines as a shell has them.
 
-use std::{env, fs, path::PathBuf, process::Command, time::Duration};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context, Result, ensure};
 use mesh_lab::{
@@ -22,11 +26,18 @@ pub(crate) struct Hub {
 
 impl Hub {
     pub(crate) fn start() -> Result<Hub> {
+        Hub::start_with("", |_| Ok(()))
+    }
+
+    /// With further sections, and files that they name by paths relative to the node's directory (`[DIR]` in them).
+    pub(crate) fn start_with(sections: &str, prepare: impl FnOnce(&Path) -> Result<()>) -> Result<Hub> {
         let lab = Lab::new()?;
         let programs = Programs::beside(env!("CARGO_BIN_EXE_meshd"))?;
         let namespace = lab.namespace("hub")?;
         let mut node = Node::new(&lab, "hub", &namespace, &programs)?;
-        node.configure(SETTINGS)?;
+        prepare(node.directory())?;
+        let sections = sections.replace("[DIR]", &node.directory().display().to_string());
+        node.configure(&format!("{SETTINGS}{sections}"))?;
         node.start()?;
         let contexts = lab.directory().join("contexts.toml");
         Ok(Hub { node, contexts, _lab: lab })
@@ -38,7 +49,7 @@ impl Hub {
         fs::write(&self.contexts, format!("current = \"hub\"\n[context.hub]\nserver = {server:?}\norg = {org:?}\n"))?;
         let programs = self.node.program().parent().context("meshctl is in no directory")?;
         let path = format!("{}:{}", programs.display(), env::var("PATH").unwrap_or_default());
-        let mut command = Command::new("sh");
+        let mut command = self.node.namespace().command("sh");
         command.arg("-c").arg(line).current_dir(self.node.directory());
         command.env("PATH", path).env("MESH_CONTEXTS", &self.contexts).env_remove("MESHD_SOCKET");
         process::finish(&mut command, Duration::from_secs(20))
