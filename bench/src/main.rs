@@ -10,6 +10,7 @@ mod io;
 mod kernel;
 mod lanes;
 mod machine;
+mod plan;
 mod processors;
 mod remap;
 mod report;
@@ -51,6 +52,8 @@ enum Bench {
     Io(io::Arguments),
     /// Two lanes on two cores beside one lane; all cores where there are at least eight
     Lanes(lanes::Arguments),
+    /// Many groups and many peers: decisions, plans and steps, without kernel and network
+    Plan(plan::Arguments),
     /// A forwarded and remapped packet beside nftables, and TCP through a remapped veth
     Remap(remap::Arguments),
     /// Streams, packets, round trips, handshakes and idle peers of a tunnel, beside wireguard-go, boringtun and gotatun
@@ -73,6 +76,7 @@ impl Bench {
             Bench::DnsServer(_) => "dns-server",
             Bench::Io(_) => "io",
             Bench::Lanes(_) => "lanes",
+            Bench::Plan(_) => "plan",
             Bench::Remap(_) => "remap",
             Bench::Tunnel(_) => "tunnel",
             Bench::Crossing(_) => "crossing",
@@ -86,6 +90,7 @@ impl Bench {
             Bench::Budget(asked) => vec![("--runs", asked.runs, budget::RUNS)],
             Bench::Io(asked) => vec![("--runs", asked.runs, io::RUNS)],
             Bench::Lanes(asked) => vec![("--pairs", asked.pairs, lanes::PAIRS)],
+            Bench::Plan(asked) => vec![("--runs", asked.runs, plan::RUNS)],
             Bench::Remap(asked) => {
                 vec![("--runs", asked.runs, remap::RUNS), ("--pairs", asked.pairs, remap::PAIRS)]
             }
@@ -114,6 +119,7 @@ fn main() -> Result<ExitCode> {
         Bench::DnsServer(arguments) => dns::server::run(&arguments)?,
         Bench::Io(arguments) => io::run(&arguments, &mut report)?,
         Bench::Lanes(arguments) => lanes::run(&arguments, &mut report)?,
+        Bench::Plan(arguments) => plan::run(&arguments, &mut report)?,
         Bench::Remap(arguments) => remap::run(&arguments, &mut report)?,
         Bench::Tunnel(arguments) => tunnel::run(&arguments, &mut report)?,
         Bench::Crossing(arguments) => tunnel::crossing::run(&arguments)?,
