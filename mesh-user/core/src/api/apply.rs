@@ -1,4 +1,6 @@
-//! What `apply` does, or would do, with each object.
+//! What `apply` does, or would do, with each object, and objects as the manifests that would make them.
+//!
+//! `GET /v1/objects/{kind}[/{name}]?org=&group=` and `DELETE /v1/objects/{kind}/{name}?org=&group=` reply an [`ObjectList`].
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -28,4 +30,15 @@ pub enum Action {
     Changed,
     Unchanged,
     Deleted,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ObjectList {
+    pub schema: u32,
+    /// `NetworkGroup`, `Member`, `Peer` or `AccessRule`.
+    pub kind: String,
+    /// What `apply` takes, with a `status` beside.
+    #[schema(value_type = Vec<Object>)]
+    pub objects: Vec<serde_json::Value>,
 }

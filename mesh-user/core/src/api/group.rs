@@ -260,7 +260,7 @@ pub struct CreatePeer {
     pub ip: Option<IpAddr>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
-    #[schema(value_type = String)]
+    #[schema(value_type = String, pattern = "^[A-Za-z0-9+/]{43}=$")]
     pub public_key: PublicKey,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hostname: Option<String>,
@@ -277,7 +277,7 @@ pub struct CreateExternalPeer {
     pub parent_member: Option<MemberId>,
     #[serde(default)]
     pub peer_role: PeerRole,
-    #[schema(value_type = String)]
+    #[schema(value_type = String, pattern = "^[A-Za-z0-9+/]{43}=$")]
     pub public_key: PublicKey,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
@@ -294,7 +294,7 @@ pub struct CreateExternalPeer {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct UpdatePeer {
-    #[schema(value_type = String)]
+    #[schema(value_type = String, pattern = "^[A-Za-z0-9+/]{43}=$")]
     pub public_key: PublicKey,
     /// Both, or neither: then it is a client.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -308,9 +308,12 @@ pub struct UpdatePeer {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CreateRule {
     /// A member id, or `*`.
+    #[schema(pattern = r"^(\*|[A-Za-z0-9_-]{1,63})$")]
     pub from: String,
+    #[schema(pattern = r"^(\*|[A-Za-z0-9_-]{1,63})$")]
     pub to: String,
     /// `any`, `icmp`, `tcp`, `udp`, `tcp/PORT`, `udp/FIRST-LAST`.
+    #[schema(pattern = r"^(any|icmp|(tcp|udp)(/[0-9]+(-[0-9]+)?)?)$")]
     pub traffic: String,
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use axum::{
+    extract::DefaultBodyLimit,
     handler::Handler,
     routing::{MethodFilter, MethodRouter, on},
 };
@@ -101,6 +102,12 @@ impl Endpoint {
         self
     }
 
+    /// Of the body; else that of the whole API holds.
+    pub(super) fn limit(mut self, limit: DefaultBodyLimit) -> Endpoint {
+        self.answer = self.answer.layer(limit);
+        self
+    }
+
     pub(super) fn query(self, name: &str, description: &str, schema: impl Into<RefOr<Schema>>) -> Endpoint {
         self.parameter(name, ParameterIn::Query, Required::False, description, schema.into())
     }
@@ -159,6 +166,10 @@ impl Endpoint {
 
 pub(super) fn text() -> ObjectBuilder {
     ObjectBuilder::new().schema_type(Type::String)
+}
+
+pub(super) fn truth() -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(Type::Boolean)
 }
 
 pub(super) fn texts() -> ArrayBuilder {

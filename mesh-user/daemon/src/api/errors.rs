@@ -8,7 +8,7 @@ use axum::{
 };
 use mesh_core::{
     api::{Error, ErrorReply},
-    model::group::NotAllowed,
+    model::{Problems, group::NotAllowed},
     registry::{Refusal, RefusalCode},
 };
 
@@ -103,14 +103,18 @@ impl From<Rejection> for Failure {
     fn from(rejection: Rejection) -> Self {
         match rejection {
             Rejection::Refused(refusal) => refusal.into(),
-            Rejection::Problems(problems) => {
-                Failure::invalid(problems.to_string(), "correct the manifests; nothing was changed")
-            }
+            Rejection::Problems(problems) => problems.into(),
             Rejection::Store(error) => {
                 let hint = "nothing was changed; the log of meshd says what is wrong with its store";
                 Failure::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", error.to_string(), hint)
             }
         }
+    }
+}
+
+impl From<Problems> for Failure {
+    fn from(problems: Problems) -> Self {
+        Failure::invalid(problems.to_string(), "correct the manifests; nothing was changed")
     }
 }
 

@@ -8,6 +8,7 @@ mod endpoint;
 mod errors;
 mod groups;
 mod lookup;
+mod manifests;
 mod members;
 mod node;
 mod observe;
@@ -187,6 +188,7 @@ fn endpoints(door: Door) -> Vec<Endpoint> {
         peers::endpoints(),
         rules::endpoints(),
         lookup::endpoints(),
+        manifests::endpoints(),
         streams::endpoints(),
     ];
     let here = match door {

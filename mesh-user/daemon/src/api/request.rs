@@ -19,6 +19,9 @@ pub(super) struct Query<T>(pub(super) T);
 /// JSON.
 pub(super) struct Body<T>(pub(super) T);
 
+/// A body in UTF-8.
+pub(super) struct Text(pub(super) String);
+
 /// The version that the caller has already, of an event stream: the header `Last-Event-ID`, else `?version=`.
 pub(super) struct Resume(pub(super) Option<u64>);
 
@@ -55,6 +58,14 @@ where
     async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
         let axum::Json(body) = axum::Json::from_request(request, state).await?;
         Ok(Body(body))
+    }
+}
+
+impl<S: Send + Sync> FromRequest<S> for Text {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
+        Ok(Text(String::from_request(request, state).await?))
     }
 }
 

@@ -145,3 +145,65 @@ fn the_version_is_the_etag() -> Result<()> {
     ensure!(site.curl(GROUP, &["--head", "--header", "Accept: */*"])?.body.contains("etag: \"1\""), "it is said");
     Ok(())
 }
+
+/// NG-50: manifests are applied whole or not at all; objects come out in the form that goes in.
+#[test]
+fn manifests_in_and_out() -> Result<()> {
+    let site = Site::start()?;
+    let manifests = "\
+apiVersion: mesh/v1
+kind: NetworkGroup
+metadata: {name: myNG}
+spec: {description: declared, members: [app_one]}
+---
+apiVersion: mesh/v1
+kind: Peer
+metadata: {name: laptop}
+spec: {group: myNG, publicKey: KEY}
+";
+    let manifests = manifests.replace("KEY", &public_key(1));
+    let apply = |query: &str, text: &str| {
+        site.curl(&format!("/v1/apply{query}"), &["--header", "Content-Type: application/yaml", "--data-binary", text])
+    };
+    let actions = |reply: &Value| -> Vec<String> {
+        let changes = reply["changes"].as_array().into_iter().flatten();
+        changes
+            .filter_map(|change| Some(format!("{} {}", change["action"].as_str()?, change["kind"].as_str()?)))
+            .collect()
+    };
+    let dry = apply("?dryRun=true", &manifests)?.json()?;
+    ensure!(dry["dryRun"] == true && actions(&dry).contains(&"created NetworkGroup".to_owned()), "{dry}");
+    ensure!(site.json("GET", GROUPS, None)?["networkGroups"] == json!([]), "a dry run made something");
+    let half = manifests.replace(&public_key(1), "no key");
+    ensure!(apply("", &half)?.refusal()? == (400, "invalid".into()), "half of it is wrong");
+    ensure!(site.json("GET", GROUPS, None)?["networkGroups"] == json!([]), "half of it was made");
+    let done = apply("", &manifests)?.json()?;
+    ensure!(actions(&done) == actions(&dry), "{done} {dry}");
+    let again = apply("", &manifests)?.json()?;
+    ensure!(actions(&again).iter().all(|action| action.starts_with("unchanged")), "{again}");
+
+    let out = site.json("GET", "/v1/objects/ng", None)?;
+    ensure!(out["kind"] == "NetworkGroup" && out["objects"][0]["spec"]["description"] == "declared", "{out}");
+    let member = site.json("GET", "/v1/objects/members/app_one?group=myNG", None)?;
+    ensure!(member["objects"][0]["metadata"]["name"] == "app_one", "{member}");
+    let text = out["objects"][0].to_string();
+    let back =
+        site.curl("/v1/apply", &["--header", "Content-Type: application/json", "--data-binary", &text])?.json()?;
+    ensure!(actions(&back).iter().all(|action| action.starts_with("unchanged")), "what comes out goes in: {back}");
+
+    ensure!(apply("", "- [")?.refusal()? == (400, "invalid".into()), "no YAML");
+    ensure!(site.curl("/v1/apply", &["--data-binary", "a"])?.refusal()?.0 == 415, "no type");
+    ensure!(site.refused("GET", "/v1/objects/colour", None)? == (404, "not_found".into()), "no such kind");
+    ensure!(site.refused("DELETE", "/v1/objects/peer/nobody", None)? == (404, "not_found".into()), "nobody");
+    site.json("POST", GROUPS, Some(json!({ "label": "other", "members": [{ "id": "app_one" }] })))?;
+    ensure!(site.refused("DELETE", "/v1/objects/member/app_one", None)? == (409, "ambiguous".into()), "in two groups");
+    site.json("DELETE", "/v1/objects/member/app_one?group=other", None)?;
+    let deleted = site.json("DELETE", "/v1/objects/peer/laptop", None)?;
+    ensure!(deleted["objects"][0]["metadata"]["name"] == "laptop", "{deleted}");
+    site.json("DELETE", "/v1/objects/networkgroup/myNG", None)?;
+    ensure!(
+        site.json("GET", "/v1/objects/ng?org=default", None)?["objects"].as_array().map(Vec::len) == Some(1),
+        "one"
+    );
+    Ok(())
+}

@@ -17,25 +17,25 @@ pub struct GroupId(Arc<str>);
 /// A member's id as its platform gives it: `app_...`, `postgresql_...`, `external_<uuid>`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "String", into = "String")]
-#[schema(value_type = String)]
+#[schema(value_type = String, pattern = "^[A-Za-z0-9_-]{1,63}$")]
 pub struct MemberId(Arc<str>);
 
 /// A UUID, as a rule; older ones begin with `external_`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "String", into = "String")]
-#[schema(value_type = String)]
+#[schema(value_type = String, pattern = "^[A-Za-z0-9_-]{1,63}$")]
 pub struct PeerId(Arc<str>);
 
 /// Id of an access rule, unique in its group.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "String", into = "String")]
-#[schema(value_type = String)]
+#[schema(value_type = String, pattern = "^[A-Za-z0-9_-]{1,63}$")]
 pub struct RuleId(Arc<str>);
 
 /// Id of a node that runs peers: the `hv` of its peers.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "String", into = "String")]
-#[schema(value_type = String)]
+#[schema(value_type = String, pattern = "^[A-Za-z0-9_-]{1,63}$")]
 pub struct NodeId(Arc<str>);
 
 text!(GroupId);

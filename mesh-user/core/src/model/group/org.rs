@@ -8,7 +8,7 @@ use super::{NotAllowed, text::text};
 /// 1 to 63 of a-z, A-Z, 0-9, `_`, `-` and `.`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "String", into = "String")]
-#[schema(value_type = String)]
+#[schema(value_type = String, pattern = "^[A-Za-z0-9_.-]{1,63}$")]
 pub struct Org(String);
 
 text!(Org);
