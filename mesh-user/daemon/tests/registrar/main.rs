@@ -2,6 +2,7 @@
 
 mod declared;
 mod kill;
+mod large;
 mod writers;
 
 use std::collections::BTreeSet;
