@@ -4,6 +4,8 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
+use super::group::NodeId;
+
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ClusterId(String);
@@ -13,6 +15,13 @@ pub struct ClusterId(String);
 pub struct NotAClusterId(String);
 
 impl ClusterId {
+    /// Of a cluster that is one node: what a cluster id may not have becomes `-` or is left out.
+    pub fn of_node(node: &NodeId) -> ClusterId {
+        let id = node.as_str().to_ascii_lowercase().replace('_', "-");
+        let id = id.trim_matches('-');
+        ClusterId(if id.is_empty() { "node".to_owned() } else { id.to_owned() })
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -54,6 +63,15 @@ impl fmt::Display for ClusterId {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_node_gives_its_cluster_a_name() {
+        for (node, cluster) in [("hv-a", "hv-a"), ("HV_A", "hv-a"), ("_a_", "a"), ("__", "node")] {
+            let id = ClusterId::of_node(&node.parse().unwrap());
+            assert_eq!(id.as_str(), cluster);
+            assert_eq!(id.as_str().parse(), Ok(id.clone()));
+        }
+    }
 
     #[test]
     fn takes_dns_labels_only() {

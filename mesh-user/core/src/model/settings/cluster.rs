@@ -12,6 +12,7 @@ use crate::{
     model::{
         cluster::{Cluster, Wish},
         cluster_id::ClusterId,
+        group::NodeId,
     },
     plan::{Attachment, DeviceName},
 };
@@ -24,10 +25,14 @@ const DEVICE_NAME_MAX: usize = 15;
 impl Reading<'_> {
     pub(super) fn cluster(&mut self, file: &File) -> Option<Cluster> {
         let hint = "choose a short name that is unique among the connected clusters";
-        let id: Option<ClusterId> = self.parse(&file.cluster_id, "cluster_id", hint);
+        let id: Option<ClusterId> = self.parse_given(file.cluster_id.as_ref(), "cluster_id", hint);
         let Some(cidr) = &file.cidr else {
-            return id.map(|id| self.without_prefixes(id));
+            let id = id.or_else(|| file.cluster_id.is_none().then(|| ClusterId::of_node(&NodeId::of_host(""))))?;
+            return Some(self.without_prefixes(id));
         };
+        if file.cluster_id.is_none() {
+            self.refuse(cidr, "cluster_id", "missing beside [cidr]", hint);
+        }
         if cidr.get_ref().pod.is_empty() {
             let hint = "give the prefix that the workloads of this cluster have, or leave [cidr] out";
             self.refuse(cidr, "cidr.pod", "no pod CIDR", hint);

@@ -14,7 +14,7 @@ use crate::{
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct File {
-    pub(super) cluster_id: Spanned<String>,
+    pub(super) cluster_id: Option<Spanned<String>>,
     pub(super) node_id: Option<Spanned<String>>,
     pub(super) advertise: Option<Spanned<String>>,
     pub(super) org: Option<Spanned<String>>,

@@ -17,6 +17,7 @@ use toml::Spanned;
 use self::{file::File, reading::Reading};
 use super::{
     cluster::Cluster,
+    cluster_id::ClusterId,
     group::{NodeId, Org},
     problem::Problems,
     role::Role,
@@ -37,6 +38,7 @@ pub struct Settings {
     /// The file they came from, for messages.
     pub file: String,
     pub cluster: Cluster,
+    names_cluster: bool,
     /// What this node is called in network groups; `None`: after the host ([`NodeId::of_host`]).
     pub node_id: Option<NodeId>,
     /// Underlay address that other nodes call; `None`: the peers of this node call others.
@@ -89,6 +91,17 @@ impl Settings {
             None => Err(reading.problems),
         }
     }
+
+    /// On a host of this name: the node is called after it where the file does not say otherwise, and a cluster without a
+    /// name is called after the node.
+    #[must_use]
+    pub fn on_host(mut self, name: &str) -> Settings {
+        let node = self.node_id.get_or_insert_with(|| NodeId::of_host(name));
+        if !self.names_cluster {
+            self.cluster.id = ClusterId::of_node(node);
+        }
+        self
+    }
 }
 
 impl Reading<'_> {
@@ -101,6 +114,7 @@ impl Reading<'_> {
         let api = file.api.as_ref().and_then(|section| self.api(section));
         Some(Settings {
             file: self.file.to_owned(),
+            names_cluster: file.cluster_id.is_some(),
             node_id: self.parse_given(file.node_id.as_ref(), "node_id", "write a name that no other node has"),
             advertise: self.advertise(file.advertise.as_ref()),
             hub: self.hub(file.hub.as_ref()),

@@ -94,7 +94,7 @@ org = "other"
 
 #[test]
 fn a_node_of_groups_needs_no_prefixes_of_its_own() {
-    let settings = Settings::parse("meshd.toml", "cluster_id = \"a\"\n").unwrap();
+    let settings = Settings::parse("meshd.toml", "").unwrap();
     assert!(settings.cluster.pod.is_empty() && settings.cluster.external.cidrs.is_empty());
     assert_eq!(settings.groups, GroupSettings::default());
     assert_eq!((settings.groups.pool[0].to_string().as_str(), settings.groups.prefix_length), ("10.0.0.0/8", 16));
@@ -180,6 +180,20 @@ fn what_is_wrong_with_groups_is_told_with_its_line() {
     assert!(WHOLE.contains(section));
     let told = refused(&WHOLE.replace(section, ""));
     assert!(told.starts_with("meshd.toml:22: principal: alice cannot reach the API: "), "{told}");
+}
+
+#[test]
+fn a_cluster_without_name_is_called_after_its_node() {
+    let on_host = |text: &str| {
+        let settings = Settings::parse("meshd.toml", text).unwrap().on_host("Box.example");
+        (settings.node_id.unwrap().to_string(), settings.cluster.id.to_string())
+    };
+    assert_eq!(on_host(""), ("Box-example".to_owned(), "box-example".to_owned()));
+    assert_eq!(on_host("node_id = \"hv_a\"\n"), ("hv_a".to_owned(), "hv-a".to_owned()));
+    assert_eq!(on_host("cluster_id = \"c\"\n"), ("Box-example".to_owned(), "c".to_owned()));
+    let told = refused("node_id = \"a\"\n[cidr]\npod = [\"10.1.0.0/16\"]\n");
+    assert!(told.starts_with("meshd.toml:2: cluster_id: missing beside [cidr]; choose a short name"), "{told}");
+    assert!(refused("cluster_id = \"A\"\n").starts_with("meshd.toml:1: cluster_id: "));
 }
 
 #[test]
