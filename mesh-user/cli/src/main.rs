@@ -14,6 +14,7 @@ mod objects;
 mod output;
 mod status;
 mod table;
+mod top;
 
 use std::{ffi::OsString, process::ExitCode};
 
@@ -56,6 +57,8 @@ enum Command {
     Context(context::Arguments),
     /// What can be switched on
     Features(features::Arguments),
+    /// A live view of groups, peers, paths, rates and drops
+    Top(top::Arguments),
     /// Writes a completion script
     Completion(completion::Arguments),
     /// Writes the manual pages
@@ -85,6 +88,7 @@ fn run(cli: &Cli) -> Result<String, Failure> {
         Command::Delete(arguments) => objects::delete(&endpoint.daemon()?, arguments),
         Command::Context(arguments) => context::run(arguments),
         Command::Features(arguments) => features::run(arguments),
+        Command::Top(arguments) => top::run(endpoint, arguments),
         Command::Completion(arguments) => completion::run(arguments),
         Command::Man(arguments) => man::run(arguments),
     }
@@ -100,7 +104,7 @@ fn form(command: &Command) -> Form {
         Command::Delete(arguments) => arguments.output.output.form(),
         Command::Context(arguments) => arguments.form(),
         Command::Features(arguments) => arguments.form(),
-        Command::Completion(_) | Command::Man(_) => Form::Text,
+        Command::Top(_) | Command::Completion(_) | Command::Man(_) => Form::Text,
     }
 }
 
