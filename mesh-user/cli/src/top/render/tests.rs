@@ -78,6 +78,7 @@ fn reading(at: u64) -> Reading {
         drops: BTreeMap::from([("not-allowed".to_owned(), 40 + 3 * at), ("barred".to_owned(), 100)]),
         problems: Vec::new(),
         notices: Vec::new(),
+        groups: Vec::new(),
     };
     let peers = vec![
         remote(6, Some("192.0.2.6:51820"), Some(12), at * 2_000),
