@@ -2,8 +2,7 @@
 
 use clap::{Args, ValueEnum};
 use mesh_client::Url;
-use mesh_core::model::group::Org;
-use serde::{Deserialize, Serialize};
+use mesh_core::{api::ObjectList, model::group::Org};
 use serde_json::Value;
 
 use crate::{
@@ -66,18 +65,10 @@ pub(crate) struct DeleteArguments {
     pub(crate) output: OutputArguments,
 }
 
-/// Manifests, as `apply` takes them.
-#[derive(Debug, Serialize, Deserialize)]
-struct Objects {
-    schema: u32,
-    kind: String,
-    objects: Vec<Value>,
-}
-
 pub(crate) fn get(daemon: &Daemon, arguments: &GetArguments) -> Result<String, Failure> {
     let org = (!arguments.all_orgs).then(|| arguments.scope.org.as_ref().unwrap_or(&daemon.org));
     let url = url(arguments.kind, arguments.name.as_deref(), org, &arguments.scope);
-    let objects: Objects = daemon.get(url)?;
+    let objects: ObjectList = daemon.get(url)?;
     print(&objects, arguments.output.output, |objects, is_wide| {
         if objects.objects.is_empty() { "Nothing found.\n".to_owned() } else { table(objects, is_wide) }
     })
@@ -87,14 +78,14 @@ pub(crate) fn delete(daemon: &Daemon, arguments: &DeleteArguments) -> Result<Str
     let org = arguments.scope.org.as_ref().unwrap_or(&daemon.org);
     let url = url(arguments.kind, Some(&arguments.name), Some(org), &arguments.scope);
     if !arguments.confirmation.is_given() {
-        let found: Objects = daemon.get(url.clone())?;
+        let found: ObjectList = daemon.get(url.clone())?;
         if found.objects.is_empty() {
             return Err(Failure::new(Exit::NotFound, format!("there is no {}", arguments.name), ""));
         }
         let names: Vec<String> = found.objects.iter().map(name).collect();
         arguments.confirmation.ask(&format!("{} will be deleted, with all that is in it.", names.join(", ")))?;
     }
-    let deleted: Objects = daemon.delete(url)?;
+    let deleted: ObjectList = daemon.delete(url)?;
     print(&deleted, arguments.output.output, |deleted, _| {
         deleted.objects.iter().map(|object| format!("{} deleted\n", name(object))).collect()
     })
@@ -116,7 +107,11 @@ fn url(kind: Kind, name: Option<&str>, org: Option<&Org>, scope: &Scope) -> Url 
 }
 
 /// In YAML as a stream of documents that `apply` takes.
-fn print(objects: &Objects, output: Output, text: impl FnOnce(&Objects, bool) -> String) -> Result<String, Failure> {
+fn print(
+    objects: &ObjectList,
+    output: Output,
+    text: impl FnOnce(&ObjectList, bool) -> String,
+) -> Result<String, Failure> {
     match output.form() {
         Form::Yaml => {
             let documents: Result<Vec<String>, Failure> = objects.objects.iter().map(yaml).collect();
@@ -129,22 +124,56 @@ fn print(objects: &Objects, output: Output, text: impl FnOnce(&Objects, bool) ->
     }
 }
 
-/// What stands in metadata, and with `wide` what stands in the spec.
-fn table(objects: &Objects, is_wide: bool) -> String {
-    let row = |object: &Value| {
-        let mut row = vec![
-            cell(text(object, "/metadata/name")),
-            cell(text(object, "/metadata/namespace")),
-            cell(text(object, "/metadata/id")),
-        ];
-        if is_wide {
-            row.push(spec(object));
-        }
-        row
-    };
-    let rows: Vec<_> = objects.objects.iter().map(row).collect();
-    let header = ["NAME", "ORG", "ID", "SPEC"];
-    render(if is_wide { &header } else { &header[..3] }, &rows)
+/// A column: its header, and where a manifest has it.
+type Column = (&'static str, &'static str);
+
+const NAME: &[Column] = &[("NAME", "/metadata/name"), ("ORG", "/metadata/org")];
+const GROUP: Column = ("GROUP", "/spec/group");
+
+/// Those that always stand there, and those of the wide table.
+fn columns(kind: &str) -> (&'static [Column], &'static [Column]) {
+    match kind {
+        "NetworkGroup" => (
+            &[("CIDR", "/spec/cidr"), ("MEMBERS", "/status/members"), ("PEERS", "/status/peers"), ("ID", "/status/id")],
+            &[("ACCESS", "/spec/defaultAccess"), ("VERSION", "/status/version"), ("DESCRIPTION", "/spec/description")],
+        ),
+        "Member" => (
+            &[GROUP, ("KIND", "/spec/kind"), ("STATUS", "/status/status"), ("LABEL", "/spec/label")],
+            &[("DOMAIN", "/spec/domainName")],
+        ),
+        "Peer" => (
+            &[
+                GROUP,
+                ("MEMBER", "/spec/parentMember"),
+                ("ADDRESS", "/status/address"),
+                ("ENDPOINT", "/spec/ip"),
+                ("PORT", "/spec/port"),
+                ("TYPE", "/spec/type"),
+            ],
+            &[("NODE", "/status/hv"), ("ID", "/status/id"), ("KEY", "/spec/publicKey")],
+        ),
+        "AccessRule" => (&[GROUP, ("FROM", "/spec/from"), ("TO", "/spec/to"), ("TRAFFIC", "/spec/traffic")], &[]),
+        _ => (&[], &[]),
+    }
+}
+
+fn table(objects: &ObjectList, is_wide: bool) -> String {
+    let (always, wide) = columns(&objects.kind);
+    let wide = if is_wide { wide } else { &[] };
+    let owner: &[Column] = if is_wide { &[("MANAGED BY", "/status/managedBy")] } else { &[] };
+    let columns = [NAME, always, wide, owner].concat();
+    let row = |object: &Value| columns.iter().map(|(_, pointer)| shown(object.pointer(pointer))).collect();
+    let rows: Vec<Vec<String>> = objects.objects.iter().map(row).collect();
+    let header: Vec<&str> = columns.iter().map(|(header, _)| *header).collect();
+    render(&header, &rows)
+}
+
+fn shown(value: Option<&Value>) -> String {
+    match value {
+        Some(Value::String(text)) => cell(text),
+        Some(Value::Null) | None => "-".to_owned(),
+        Some(value) => value.to_string(),
+    }
 }
 
 /// `kind/name`, as `apply` prints it.
@@ -154,16 +183,4 @@ fn name(object: &Value) -> String {
 
 fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
     object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
-}
-
-/// `key=value` of what is no list and no object.
-fn spec(object: &Value) -> String {
-    let Some(Value::Object(spec)) = object.get("spec") else { return "-".to_owned() };
-    let shown = spec.iter().filter_map(|(key, value)| match value {
-        Value::String(text) => Some(format!("{key}={text}")),
-        Value::Number(number) => Some(format!("{key}={number}")),
-        Value::Bool(truth) => Some(format!("{key}={truth}")),
-        Value::Null | Value::Array(_) | Value::Object(_) => None,
-    });
-    cell(&shown.collect::<Vec<_>>().join(" "))
 }

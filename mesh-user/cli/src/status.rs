@@ -73,24 +73,32 @@ fn interfaces(status: &Status) -> String {
     table(&["INTERFACE", "ROLE", "HOOK", "WANTED", "PACKETS", "BYTES", "WHY"], &rows)
 }
 
+/// Peers of network groups: those that this node runs.
 fn groups(status: &Status) -> String {
+    let header =
+        ["GROUP", "MEMBER", "ADDRESS", "DEVICE", "NETNS", "HUB", "LIVE PEERS", "STATE", "RECEIVED", "SENT", "DETAIL"];
     let row = |tunnel: &GroupTunnel| {
+        let state = match (tunnel.up, tunnel.hub_reachable) {
+            (true, true) => "up",
+            (true, false) => "up, hub unreachable",
+            (false, _) => "down",
+        };
         vec![
             tunnel.group.clone(),
             tunnel.member.clone(),
             cell(tunnel.address.as_deref().unwrap_or_default()),
             tunnel.device.clone(),
-            tunnel.listen_port.to_string(),
-            if tunnel.up { "up" } else { "down" }.to_owned(),
+            cell(tunnel.netns.as_deref().unwrap_or_default()),
+            cell(&tunnel.hub),
             format!("{} of {}", tunnel.sessions, tunnel.peers),
+            state.to_owned(),
             traffic(tunnel.rx_packets, tunnel.rx_bytes),
             traffic(tunnel.tx_packets, tunnel.tx_bytes),
             cell(&tunnel.detail),
         ]
     };
     let rows: Vec<_> = status.groups.iter().map(row).collect();
-    let head = ["GROUP", "MEMBER", "ADDRESS", "DEVICE", "PORT", "STATE", "SESSIONS", "RECEIVED", "SENT", "DETAIL"];
-    table(&head, &rows)
+    table(&header, &rows)
 }
 
 fn connections(status: &Status) -> String {
@@ -197,6 +205,30 @@ mod tests {
         }
     }
 
+    fn tunnel() -> GroupTunnel {
+        GroupTunnel {
+            group: "one".to_owned(),
+            group_id: "ng_00000000-0000-4000-8000-000000000001".to_owned(),
+            org: "default".to_owned(),
+            member: "app_web".to_owned(),
+            peer: "00000000-0000-4000-9000-000000000001".to_owned(),
+            device: "mesh-g012345678".to_owned(),
+            netns: Some("/run/netns/web".to_owned()),
+            address: Some("10.255.0.5".to_owned()),
+            listen_port: 51_820,
+            up: true,
+            detail: String::new(),
+            hub: "https://hub:7443".to_owned(),
+            hub_reachable: true,
+            peers: 3,
+            sessions: 2,
+            rx_bytes: 2_000,
+            tx_bytes: 10,
+            rx_packets: 20,
+            tx_packets: 1,
+        }
+    }
+
     fn example() -> Status {
         Status {
             version: "0.1.0".to_owned(),
@@ -235,27 +267,7 @@ mod tests {
                 packets: 5,
                 bytes: 500,
             }],
-            groups: vec![GroupTunnel {
-                group: "one".to_owned(),
-                group_id: "ng_00000000-0000-4000-8000-000000000001".to_owned(),
-                org: "default".to_owned(),
-                member: "app_web".to_owned(),
-                peer: "00000000-0000-4000-9000-000000000001".to_owned(),
-                device: "mesh-g012345678".to_owned(),
-                netns: Some("/run/netns/web".to_owned()),
-                address: Some("10.255.0.5".to_owned()),
-                listen_port: 51_820,
-                up: true,
-                detail: String::new(),
-                hub: "https://hub:7443".to_owned(),
-                hub_reachable: true,
-                peers: 3,
-                sessions: 2,
-                rx_bytes: 2_000,
-                tx_bytes: 10,
-                rx_packets: 20,
-                tx_packets: 1,
-            }],
+            groups: vec![tunnel()],
             drops: BTreeMap::from([("spoofed-source".to_owned(), 3)]),
             problems: vec!["a.yaml:3: wrong".to_owned()],
             notices: vec!["7 datagrams were handed over".to_owned()],
@@ -280,8 +292,8 @@ default/client  51841  1      Dead   500 / 500 kB  1 / 5 B  7 s ago    172.19.0.
 REMAP OF        REAL           PRESENTED     PACKETS  BYTES
 default/client  10.243.0.0/16  10.71.0.0/16  5        500 B
 
-GROUP  MEMBER   ADDRESS     DEVICE           PORT   STATE  SESSIONS  RECEIVED     SENT      DETAIL
-one    app_web  10.255.0.5  mesh-g012345678  51820  up     2 of 3    20 / 2.0 kB  1 / 10 B  -
+GROUP  MEMBER   ADDRESS     DEVICE           NETNS           HUB               LIVE PEERS  STATE  RECEIVED     SENT      DETAIL
+one    app_web  10.255.0.5  mesh-g012345678  /run/netns/web  https://hub:7443  2 of 3      up     20 / 2.0 kB  1 / 10 B  -
 
 DROPPED BECAUSE  PACKETS
 spoofed-source   3

@@ -1,13 +1,17 @@
 //! `meshctl ng rule`: who may begin which conversations inside a group.
 
 use clap::{Args, Subcommand};
+use mesh_client::Url;
 use mesh_core::{
     api::group::{CreateRule, GroupReply, RuleList, RuleReply, UpdateGroup},
     model::group::{Access, AccessRule, Party, Traffic},
 };
 
 use super::{Desk, show, update};
-use crate::exit::{Exit, Failure};
+use crate::{
+    exit::{Exit, Failure},
+    output::Form,
+};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
@@ -76,9 +80,20 @@ fn list(desk: &Desk, group: &str) -> Result<String, Failure> {
 fn add(desk: &Desk, rule: &Rule) -> Result<String, Failure> {
     let Rule { group, from, to, traffic } = rule;
     let body = CreateRule { from: from.to_string(), to: to.to_string(), traffic: traffic.to_string() };
-    let reply: RuleReply = desk.daemon.post(desk.group_url(group, &["rules"]), &body)?;
+    let url = desk.group_url(group, &["rules"]);
+    let reply: RuleReply = desk.daemon.post(url.clone(), &body)?;
+    let idle = if desk.form == Form::Text { without_effect(desk, url, group)? } else { String::new() };
     desk.form.print(&reply, |RuleReply { ng_id, rule, .. }| {
-        format!("{} in {ng_id} (rule {})\n", sentence(rule, "may begin"), rule.id)
+        format!("{} in {ng_id} (rule {})\n{idle}", sentence(rule, "may begin"), rule.id)
+    })
+}
+
+/// Rules allow: where everything is allowed they say nothing.
+fn without_effect(desk: &Desk, url: Url, group: &str) -> Result<String, Failure> {
+    let list: RuleList = desk.daemon.get(url)?;
+    Ok(match list.default_access {
+        Access::Allow => format!("It has no effect until `meshctl ng rule default {group} deny`: all is allowed now\n"),
+        Access::Deny => String::new(),
     })
 }
 

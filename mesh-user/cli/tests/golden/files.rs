@@ -4,6 +4,7 @@ use std::{fs, slice::from_ref};
 
 use insta::assert_snapshot;
 use mesh_core::api::{Action, Applied, ApplyReply, group::SCHEMA};
+use serde_json::{Value, json};
 
 use crate::scripted::{Answer, transcript, transcript_in};
 
@@ -38,17 +39,25 @@ fn apply() {
     assert_snapshot!(texts.join("\n"));
 }
 
+fn manifest(kind: &str, name: &str, spec: Value, status: Value) -> Value {
+    let metadata = json!({ "name": name, "org": "default" });
+    json!({ "apiVersion": "mesh/v1", "kind": kind, "metadata": metadata, "spec": spec, "status": status })
+}
+
+fn objects(kind: &str, objects: &[&Value]) -> Answer {
+    Answer::ok(&json!({ "schema": 1, "kind": kind, "objects": objects }))
+}
+
 #[test]
 fn get_and_delete() {
-    let manifest = serde_json::json!({
-        "apiVersion": "mesh/v1", "kind": "NetworkGroup",
-        "metadata": { "name": "shop", "namespace": "default" },
-        "spec": { "description": "new", "tags": ["a"], "defaultAccess": "allow" },
-    });
-    let objects = |objects: &[&serde_json::Value]| {
-        Answer::ok(&serde_json::json!({ "schema": 1, "kind": "NetworkGroup", "objects": objects }))
-    };
-    let (none, one, two) = (objects(&[]), objects(&[&manifest]), objects(&[&manifest, &manifest]));
+    let group = manifest(
+        "NetworkGroup",
+        "shop",
+        json!({ "description": "new", "tags": ["a"], "defaultAccess": "allow", "cidr": "10.255.0.0/16" }),
+        json!({ "id": "ng_1", "version": 7, "members": 3, "peers": 2, "managedBy": "api" }),
+    );
+    let objects = |found: &[&Value]| objects("NetworkGroup", found);
+    let (none, one, two) = (objects(&[]), objects(&[&group]), objects(&[&group, &group]));
     let mut texts: Vec<String> = ["table", "wide", "json", "yaml", "name"]
         .map(|form| transcript(&format!("get networkgroups -o {form}"), from_ref(&two)))
         .into();
@@ -61,6 +70,31 @@ fn get_and_delete() {
         transcript("delete networkgroup shop", &[one]),
         transcript("delete networkgroup shop", &[none]),
     ]);
+    assert_snapshot!(texts.join("\n"));
+}
+
+#[test]
+fn each_kind_has_its_columns() {
+    let member = json!({ "group": "shop", "label": "jobs", "kind": "ADDON", "domainName": "jobs.cc-ng.cloud" });
+    let server = json!({
+        "group": "shop", "type": "CleverPeer", "parentMember": "app_1", "role": "SERVER", "publicKey": "K=",
+        "ip": "192.0.2.1", "port": 51_820, "hostname": "hv-a",
+    });
+    let client = json!({ "group": "shop", "type": "ExternalPeer", "parentMember": "external_1", "publicKey": "L=" });
+    let rule = json!({ "group": "shop", "from": "*", "to": "app_1", "traffic": "tcp/80" });
+    let own = |address: &str, id: &str| json!({ "id": id, "address": address, "managedBy": "file" });
+    let member = manifest("Member", "queue_3", member, json!({ "status": "active", "managedBy": "api" }));
+    let server = manifest("Peer", "p1", server, own("10.255.0.5", "p1"));
+    let client = manifest("Peer", "laptop", client, own("10.255.0.6", "p2"));
+    let rule = manifest("AccessRule", "r1", rule, json!({ "managedBy": "api" }));
+    let answers = [
+        ("members", objects("Member", &[&member])),
+        ("peers", objects("Peer", &[&server, &client])),
+        ("accessrules", objects("AccessRule", &[&rule])),
+    ];
+    let texts = answers.each_ref().map(|(kind, answer)| {
+        ["table", "wide"].map(|form| transcript(&format!("get {kind} -o {form}"), from_ref(answer))).join("\n")
+    });
     assert_snapshot!(texts.join("\n"));
 }
 

@@ -260,12 +260,20 @@ fn rules() {
     };
     let reply = Answer::ok(&RuleReply { schema: SCHEMA, ng_id: GROUP.parse().unwrap(), rule: rule("r1", "tcp/5432") });
     let two = list(vec![rule("r1", "tcp/5432"), rule("r2", "icmp")]);
+    let open = Answer::ok(&RuleList {
+        schema: SCHEMA,
+        ng_id: GROUP.parse().unwrap(),
+        default_access: Access::Allow,
+        rules: Vec::new(),
+    });
     let mut closed = shop();
     closed.group.default_access = Access::Deny;
     let texts = [
         forms("ng rule list shop", from_ref(&two)),
         transcript("ng rule list shop", &[list(Vec::new())]),
-        forms("ng rule add shop * postgresql_9a2b tcp/5432", from_ref(&reply)),
+        transcript("ng rule add shop * postgresql_9a2b tcp/5432", &[reply.clone(), two.clone()]),
+        transcript("ng rule add shop * postgresql_9a2b tcp/5432", &[reply.clone(), open]),
+        transcript("ng rule add shop * postgresql_9a2b tcp/5432 -F json", from_ref(&reply)),
         transcript("ng rule add shop * postgresql_9a2b tcp/0", &[]),
         transcript("ng rule delete shop * postgresql_9a2b tcp/5432", &[two.clone(), reply.clone()]),
         transcript("ng rule delete shop * postgresql_9a2b", from_ref(&two)),

@@ -3,6 +3,7 @@
 mod contexts;
 mod from_clever;
 mod hub;
+mod manifests;
 mod node;
 mod session;
 mod verbs;
