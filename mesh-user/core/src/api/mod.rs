@@ -166,7 +166,8 @@ pub struct ErrorReply {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Error {
-    /// `not_found`, `conflict`, `invalid`, `permission`, `unhealthy`, `internal`.
+    /// In snake case: those of [`crate::registry::RefusalCode`], and `unavailable`, `unhealthy`, `timeout`, `too_large`,
+    /// `unsupported_media_type`, `method_not_allowed`.
     pub code: String,
     pub message: String,
     pub hint: String,

@@ -103,10 +103,9 @@ async fn watch_all(
     let view = view(&caller, &query)?;
     let (source, now) = api.watched.subscribe();
     let resumed = version.and_then(|version| api.watched.since(Revision(version), &view, &now));
-    let mut pending = VecDeque::from([Pending::Begin { resumed: resumed.is_some() }]);
-    pending.extend(resumed.unwrap_or_else(|| view.entries(&now)).into_iter().map(Pending::Entry));
-    pending.push_back(Pending::Synced(now.revision));
-    let follower = Follower { view, source, seen: now, pending };
+    let begin = Some(WatchEvent::Begin { resumed: resumed.is_some() });
+    let entries = resumed.unwrap_or_else(|| view.entries(&now)).into();
+    let follower = Follower { view, source, begin, entries, synced: Some(now.revision), seen: now };
     Ok(stream(unfold(follower, async |mut follower| Some((follower.next().await?, follower)))))
 }
 
@@ -184,44 +183,31 @@ fn follow(
 struct Follower {
     view: View,
     source: watch::Receiver<Arc<Registry>>,
-    /// Once all that is pending was sent.
+    /// Once all that follows was sent.
     seen: Arc<Registry>,
-    pending: VecDeque<Pending>,
-}
-
-enum Pending {
-    Begin { resumed: bool },
-    Entry(Entry),
-    Synced(Revision),
+    begin: Option<WatchEvent>,
+    entries: VecDeque<Entry>,
+    synced: Option<Revision>,
 }
 
 impl Follower {
     /// `None`: the daemon ends.
     async fn next(&mut self) -> Option<Event> {
         loop {
-            if let Some(pending) = self.pending.pop_front() {
-                return Some(pending.event());
+            if let Some(begin) = self.begin.take() {
+                return Some(event("begin", &begin));
+            }
+            if let Some(entry) = self.entries.pop_front() {
+                return Some(event("object", &WatchEvent::from(entry)));
+            }
+            if let Some(Revision(revision)) = self.synced.take() {
+                return Some(event("synced", &WatchEvent::Synced { revision }).id(revision.to_string()));
             }
             self.source.changed().await.ok()?;
             let new = Arc::clone(&self.source.borrow_and_update());
-            let changes = self.view.changes(&self.seen, &new);
-            if !changes.is_empty() {
-                self.pending = changes.into_iter().map(Pending::Entry).collect();
-                self.pending.push_back(Pending::Synced(new.revision));
-            }
+            self.entries = self.view.changes(&self.seen, &new).into();
+            self.synced = (!self.entries.is_empty()).then_some(new.revision);
             self.seen = new;
-        }
-    }
-}
-
-impl Pending {
-    fn event(self) -> Event {
-        match self {
-            Pending::Begin { resumed } => event("begin", &WatchEvent::Begin { resumed }),
-            Pending::Entry(entry) => event("object", &WatchEvent::from(entry)),
-            Pending::Synced(revision) => {
-                event("synced", &WatchEvent::Synced { revision: revision.0 }).id(revision.0.to_string())
-            }
         }
     }
 }

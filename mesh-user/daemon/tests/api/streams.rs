@@ -198,6 +198,32 @@ fn a_restart_of_the_daemon_is_survived() -> Result<()> {
     Ok(())
 }
 
+/// Nothing queues for a reader that does not read: it skips states, and has the last one.
+#[test]
+fn a_slow_reader_skips_states() -> Result<()> {
+    const CHANGES: u64 = 400;
+    let site = Site::start()?;
+    let members: Vec<Value> = (0..100).map(|number| json!({ "id": format!("app_{number}") })).collect();
+    site.json("POST", GROUPS, Some(json!({ "label": "myNG", "members": members })))?;
+    read(async {
+        let mut events = open(&site, &*format!("{GROUP}/watch"), None).await?;
+        let client = site.client();
+        for change in 0..CHANGES {
+            let body = json!({ "description": format!("change {change}") });
+            client.patch::<_, Value>(GROUP, &body, PATIENCE).await?;
+        }
+        let (mut seen, mut last) = (0, 0);
+        while last < 1 + CHANGES {
+            let version = next(&mut events).await?.id.context("a version")?.parse()?;
+            ensure!(version > last, "{version} after {last}");
+            (seen, last) = (seen + 1, version);
+        }
+        // What the sockets hold is sent; each state is more than ten kilobytes.
+        ensure!(seen < CHANGES / 2, "{seen} states were kept for it");
+        Ok(())
+    })
+}
+
 /// A stream is a stream: over TCP, and with a comment while nothing happens.
 #[test]
 fn a_silent_stream_says_that_it_is_alive() -> Result<()> {
