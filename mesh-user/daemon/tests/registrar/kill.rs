@@ -21,7 +21,7 @@ const KILLS: u64 = 200;
 /// One of so many is killed while it starts.
 const STARTS: u64 = 5;
 /// The longest that a process lives, after its store is open or, for those, after it was started.
-const LIFE: Duration = Duration::from_millis(120);
+const LIFE: Duration = Duration::from_millis(80);
 const SIDES: u64 = 4;
 const OPENED: &str = "opened";
 const STORE: &str = "MESH_TEST_KILLED_STORE";
@@ -114,8 +114,8 @@ fn a_store_survives_two_hundred_kills() {
             assert_sound(&store, &registry).await;
         });
     }
-    assert!(inside > 100, "only {inside} kills fell between mutations");
-    assert!(told.mutations > 1_000, "only {} mutations", told.mutations);
+    assert!(inside > 80, "only {inside} kills fell between mutations");
+    assert!(told.mutations > 500, "only {} mutations", told.mutations);
 }
 
 fn start(path: &Path, seed: u64) -> Child {
@@ -165,7 +165,7 @@ async fn change_for_ever(registrar: Registrar, side: u64, seed: u64) {
     let mut random = Random(seed * SIDES + side);
     let begin = Instant::now();
     let mut number: u64 = 0;
-    while begin.elapsed() < LIFE * 100 {
+    while begin.elapsed() < LIFE * 200 {
         number += 1;
         let registry = registrar.registry().borrow().clone();
         let label = format!("side-{side}");

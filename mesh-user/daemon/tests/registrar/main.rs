@@ -1,5 +1,7 @@
 //! Do commands from many sides at once, and a daemon that is killed meanwhile, leave a store as it must be?
 
+#![allow(clippy::unwrap_used, reason = "a test that fails shall panic")]
+
 mod declared;
 mod kill;
 mod large;

@@ -25,12 +25,15 @@ const LAST_LEASE: &str = "lease";
 
 /// Key: revision of the last put, lease (0: none), value.
 const ENTRIES: TableDefinition<'_, &str, (u64, u64, &[u8])> = TableDefinition::new("entries");
-/// Revision and place in it: key, and value or `None` if it was deleted.
-const HISTORY: TableDefinition<'_, (u64, u32), (&str, Option<&[u8]>)> = TableDefinition::new("history");
+/// Revision and place in it: what changed.
+const HISTORY: TableDefinition<'_, (u64, u32), Changed<'_>> = TableDefinition::new("history");
 /// Lease: milliseconds that it lasts.
 const LEASES: TableDefinition<'_, u64, u64> = TableDefinition::new("leases");
 /// What is put with a lease.
 const LEASED: TableDefinition<'_, (u64, &str), ()> = TableDefinition::new("leased");
+
+/// Key, and value or `None` if it was deleted.
+type Changed<'a> = (&'a str, Option<&'a [u8]>);
 
 /// Part of the history: everything below a prefix after one revision and up to `through`.
 #[derive(Debug)]
@@ -43,7 +46,7 @@ pub(super) struct Page {
 pub(super) struct Tables<'a> {
     numbers: Table<'a, &'static str, u64>,
     entries: Table<'a, &'static str, (u64, u64, &'static [u8])>,
-    history: Table<'a, (u64, u32), (&'static str, Option<&'static [u8]>)>,
+    history: Table<'a, (u64, u32), Changed<'static>>,
     leases: Table<'a, u64, u64>,
     leased: Table<'a, (u64, &'static str), ()>,
     /// Changes that the history keeps.
