@@ -7,10 +7,13 @@ use std::{collections::BTreeMap, fs, time::Instant};
 
 use anyhow::{Context, Result, ensure};
 use mesh_core::{
-    model::group::{Access, GroupId, Label, MemberId, NodeId, Org, PeerId, PeerKind, PeerRole},
+    model::{
+        Manifest,
+        group::{Access, GroupId, Label, MemberId, NodeId, Org, PeerId, PeerKind, PeerRole},
+    },
     plan::{GroupPlan, Placement, PublicKey, plan_groups},
     reconcile::{GroupStep, Step, group_steps},
-    registry::{Author, Command, PeerSpec, Registry, Revision, Rules, decide},
+    registry::{Author, Command, Declaration, Others, PeerSpec, Registry, Revision, Rules, decide, declare},
 };
 use uuid::Uuid;
 
@@ -22,6 +25,8 @@ use crate::{
 /// So many runs are promised.
 pub(crate) const RUNS: usize = 15;
 
+/// Fewer than a YAML file may hold.
+const DOCUMENTS: usize = 1_000;
 const MTU: u16 = 1_340;
 const MEMBER: &str = "app_bench";
 
@@ -45,10 +50,39 @@ pub(crate) fn run(arguments: &Arguments, report: &mut Report) -> Result<()> {
         report.figure(name("steps of a join"), "", figures.steps as f64);
         worlds.push(world);
     }
+    report.figure("10000 peers, declared", "ms", declared(10_000)?);
     // Registries and plans of both, and this program.
     report.figure("memory", "MB", resident()?);
     drop(worlds);
     Ok(())
+}
+
+/// Milliseconds to find that everything is there as a directory declares it: what each change of a manifest costs.
+fn declared(peers: usize) -> Result<f64> {
+    let (org, group, mut made) = (Org::default(), "declared", 0);
+    let mut text = format!("apiVersion: mesh/v1\nkind: NetworkGroup\nmetadata: {{ name: {group} }}\n");
+    let mut declarations = Vec::new();
+    for number in 0..peers {
+        if number % DOCUMENTS == 0 {
+            let manifest = Manifest { file: format!("{number}.yaml"), text: std::mem::take(&mut text) };
+            declarations.extend(Declaration::read_all(&[manifest], &org, Others::Refuse)?);
+        }
+        let mut key = [2; 32];
+        key[..8].copy_from_slice(&(number as u64).to_be_bytes());
+        let key = PublicKey(key);
+        let spec = format!("{{ group: {group}, parentMember: external_all, publicKey: {key} }}");
+        text += &format!("---\napiVersion: mesh/v1\nkind: Peer\nmetadata: {{ name: p{number} }}\nspec: {spec}\n");
+    }
+    let manifest = Manifest { file: "last.yaml".to_owned(), text };
+    declarations.extend(Declaration::read_all(&[manifest], &org, Others::Refuse)?);
+    let (mut registry, rules) = (Registry::default(), Rules::default());
+    let (change, _) = declare(&registry, &rules, Author::File, &declarations, true, &mut || id(&mut made))?;
+    registry.apply(Revision(1), change.into_entries(Revision(1)));
+    let start = Instant::now();
+    let (change, applied) = declare(&registry, &rules, Author::File, &declarations, true, &mut || id(&mut made))?;
+    let time = milliseconds(start);
+    ensure!(change.is_empty() && applied.len() == peers + 1, "the same declared again changes something");
+    Ok(time)
 }
 
 /// Milliseconds, and steps for the engine besides the one that puts them in force.

@@ -98,8 +98,8 @@ impl Group {
         peers: BTreeMap<PeerId, Stored<Peer>>,
         rules: BTreeMap<RuleId, Stored<AccessRule>>,
     ) -> Group {
-        let (addresses, keys, instances) = Default::default();
-        let mut new = Group { group, members, peers: BTreeMap::new(), rules, addresses, keys, instances };
+        let (addresses, keys, instances, labelled) = Default::default();
+        let mut new = Group { group, members, peers: BTreeMap::new(), rules, addresses, keys, instances, labelled };
         for (id, peer) in peers {
             new.put_peer(&id, peer);
         }
@@ -127,12 +127,16 @@ impl Group {
         self.addresses.insert(peer.endpoint.address(), id.clone());
         self.keys.insert(peer.public_key, id.clone());
         self.instances.insert((peer.parent_member.clone(), id.clone()));
+        self.labelled.extend(peer.label.iter().map(|label| (label.clone(), id.clone())));
         self.peers.insert(id.clone(), peer);
     }
 
     fn remove_peer(&mut self, id: &PeerId) {
         let Some(old) = self.peers.remove(id) else { return };
         self.instances.remove(&(old.parent_member.clone(), id.clone()));
+        if let Some(label) = &old.label {
+            self.labelled.remove(&(label.clone(), id.clone()));
+        }
         // Another peer may have come into its place within the same commit.
         if self.addresses.get(&old.endpoint.address()) == Some(id) {
             self.addresses.remove(&old.endpoint.address());

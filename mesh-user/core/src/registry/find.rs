@@ -87,10 +87,13 @@ impl Group {
         }
     }
 
-    /// The peers with this label; none for `None`.
+    /// The peers with this label, in the order of ids; none for `None`.
     pub(super) fn labelled(&self, label: Option<Label>) -> impl Iterator<Item = &Peer> {
-        let peers = self.peers.values().map(|peer| &*peer.object);
-        peers.filter(move |peer| label.is_some() && peer.label == label)
+        let ids = label.into_iter().flat_map(|label| {
+            let begin = (label.clone(), PeerId::least());
+            self.labelled.range(begin..).take_while(move |(other, _)| *other == label)
+        });
+        ids.filter_map(|(_, id)| self.peers.get(id)).map(|peer| &*peer.object)
     }
 
     pub fn find_member(&self, id: &MemberId) -> Result<&Member, Refusal> {

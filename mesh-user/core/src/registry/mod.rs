@@ -1,7 +1,7 @@
 //! Everything that a mesh's store holds, as one value, and what may become of it.
 //!
 //! A daemon makes a [`Registry`] from the entries of its store or from another daemon's stream and keeps it by applying
-//! each [`Entry`] that changed. [`decide`] says which [`Change`] of the store a [`Command`] is, or why it is refused; it
+//! each [`Entry`] that changed. [`decide()`] says which [`Change`] of the store a [`Command`] is, or why it is refused; it
 //! does no I/O, so it is the same over the embedded store and over etcd. What the kernel shall hold for it lives in
 //! [`crate::plan`].
 
@@ -89,6 +89,7 @@ pub struct Group {
     addresses: BTreeMap<IpAddr, PeerId>,
     keys: BTreeMap<PublicKey, PeerId>,
     instances: BTreeSet<(MemberId, PeerId)>,
+    labelled: BTreeSet<(Label, PeerId)>,
 }
 
 impl<T> std::ops::Deref for Stored<T> {

@@ -77,7 +77,7 @@ impl PeerId {
         PeerId(uuid.to_string().into())
     }
 
-    /// Comes before every id and is none.
+    /// Comes before every id, and is none.
     pub(crate) fn least() -> PeerId {
         PeerId("".into())
     }

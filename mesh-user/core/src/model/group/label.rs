@@ -1,5 +1,7 @@
 //! The label of a network group or peer, which becomes part of a DNS name.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -9,7 +11,7 @@ use super::{NotAllowed, text::text};
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "String", into = "String")]
 #[schema(value_type = String, min_length = 1, max_length = 128)]
-pub struct Label(String);
+pub struct Label(Arc<str>);
 
 text!(Label);
 
@@ -22,13 +24,13 @@ impl Label {
 
     /// What must differ between labels of one org: sanitized and in lower case, since DNS knows no case.
     pub fn slug(&self) -> Label {
-        Label(self.sanitized().to_ascii_lowercase())
+        Label(self.sanitized().to_ascii_lowercase().into())
     }
 
     fn parse(text: &str) -> Result<Label, NotAllowed> {
         let text = text.trim();
         if (1..=128).contains(&text.chars().count()) && !text.chars().any(char::is_control) {
-            return Ok(Label(text.to_owned()));
+            return Ok(Label(text.into()));
         }
         Err(NotAllowed::new("label", text, "1 to 128 characters"))
     }

@@ -1,4 +1,4 @@
-//! What `meshd.toml` says, one section per file; [`file`] has the form of all of them.
+//! What `meshd.toml` says, one section per file; [`mod@file`] has the form of all of them.
 
 mod access;
 mod cluster;

@@ -185,6 +185,7 @@ fn check_group(group: &Group) {
         assert!(group.members.contains_key(&peer.parent_member));
         assert_eq!(group.peer_at(address).unwrap().id, *id);
         assert_eq!(group.peer_with_key(&peer.public_key).unwrap().id, *id);
+        assert_eq!(group.labelled(peer.label.clone()).any(|peer| peer.id == *id), peer.label.is_some());
         assert_eq!(group.peers_of(&peer.parent_member).filter(|peer| peer.id == *id).count(), 1);
     }
     for member in group.members.values() {
