@@ -34,7 +34,7 @@ pub async fn run(settings: &Settings) -> Result<()> {
     for (sysctl, _) in &record.sysctls {
         reconcile::restore_sysctl(&record, sysctl)?;
     }
-    let sockets = wg::remove_sockets(&settings.directories.uapi, &record.tunnels)?;
+    let sockets = wg::remove_sockets(&settings.directories.uapi, record.tunnels.iter().chain(record.groups.keys()))?;
     state.forget_record()?;
     run_directory.remove()?;
     tracing::info!(pins, devices, routes, addresses, neighbours, sockets, sysctls = record.sysctls.len(), "cleaned up");

@@ -67,14 +67,14 @@ pub async fn run(settings: Settings) -> Result<()> {
     };
     let (agent, agency) = Agent::new(&settings, registrar.clone(), state.clone(), outlets)?;
     let loaded = programs.then(|| Bpf::load(&settings.directories.pins, settings.log_bpf)).transpose()?;
-    let mut world = World::open(Netlink::open()?, Arc::clone(&shards), secret, state, loaded).await?;
+    let mut world = World::open(Netlink::open()?, Arc::clone(&shards), secret, state.clone(), loaded).await?;
     if settings.log_bpf {
         world.log_programs()?;
     }
     let (plans, plan_reader) = watch::channel(Arc::new(Plan::default()));
     let (snapshots, snapshot_reader) = watch::channel(Arc::default());
     let shown = PrivateKey::new(&key).context("the private key is all zeros, which is none")?;
-    let sockets = Tunnels::new(&settings.directories.uapi, shown, snapshot_reader.clone(), Arc::clone(&shards));
+    let sockets = Tunnels::new(&settings.directories.uapi, shown, state, snapshot_reader.clone(), Arc::clone(&shards));
     let api = Api {
         cluster: settings.cluster.id.to_string(),
         public_key,

@@ -172,18 +172,18 @@ impl Following {
         let mut events = self.client.events(url(filter), known.as_deref(), OPENING).await?;
         let mut reading = Reading::default();
         while let Some(event) = self.next(&mut events).await? {
-            match reading.take(&event) {
-                Taken::More => {}
-                Taken::Begun { resumed } => {
-                    if !resumed {
-                        reading.fresh = Some(Registry::default());
-                    }
-                }
-                Taken::Synced(revision) => self.synced(filter, &mut reading, revision),
-                Taken::Unknown(what) => tracing::debug!(hub = self.server, "not understood, left out: {what}"),
-            }
+            self.hear(filter, &mut reading, &event);
         }
         Ok(())
+    }
+
+    fn hear(&mut self, filter: &Filter, reading: &mut Reading, event: &Event) {
+        match reading.take(event) {
+            Taken::More => {}
+            Taken::Begun { resumed } => reading.is_fresh = !resumed,
+            Taken::Synced(revision) => self.synced(filter, reading, revision),
+            Taken::Unknown(what) => tracing::debug!(hub = self.server, "not understood, left out: {what}"),
+        }
     }
 
     /// The next event; what waits to be kept is kept meanwhile.
@@ -198,8 +198,8 @@ impl Following {
     }
 
     fn synced(&mut self, filter: &Filter, reading: &mut Reading, revision: Revision) {
-        if let Some(fresh) = reading.fresh.take() {
-            self.registry = share(fresh, &self.registry, revision, reading.entries.drain(..));
+        if std::mem::take(&mut reading.is_fresh) {
+            self.registry = share(&self.registry, revision, reading.entries.drain(..));
         } else {
             self.registry.apply(revision, reading.entries.drain(..));
         }
@@ -254,7 +254,8 @@ impl Following {
 
 /// A hub that begins anew says everything again: groups that are as before stay the same objects, so that nothing is
 /// planned anew for them.
-fn share(mut fresh: Registry, old: &Registry, revision: Revision, entries: impl Iterator<Item = Entry>) -> Registry {
+fn share(old: &Registry, revision: Revision, entries: impl Iterator<Item = Entry>) -> Registry {
+    let mut fresh = Registry::default();
     fresh.apply(revision, entries);
     for (id, group) in &mut fresh.groups {
         if let Some(known) = old.groups.get(id).filter(|known| *known == group) {
@@ -268,7 +269,7 @@ fn share(mut fresh: Registry, old: &Registry, revision: Revision, entries: impl 
 #[derive(Default)]
 struct Reading {
     /// The hub says everything anew.
-    fresh: Option<Registry>,
+    is_fresh: bool,
     entries: Vec<Entry>,
 }
 
@@ -307,3 +308,6 @@ fn url(filter: &Filter) -> Url {
     let url = filter.groups.iter().fold(url, |url, group| url.query("group", group.as_str()));
     filter.members.iter().fold(url, |url, member| url.query("member", member.as_str()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,12 +9,13 @@ use mesh_core::{
         node::{Join, JoinList, JoinReply},
     },
     model::group::{MemberId, Org, PeerId},
+    plan::DeviceName,
 };
 use serde::Deserialize;
 use tokio::{select, time::timeout};
 
 use super::{
-    Api,
+    Api, Snapshot,
     caller::Caller,
     endpoint::{Endpoint, text},
     errors::Failure,
@@ -90,9 +91,16 @@ async fn leave(
     let org = org.map_or_else(|| "default".parse(), Ok)?;
     let before = api.local_peers(|_| true);
     let peer = api.agency.leave(org, ng, member).await?;
-    let mut locals = api.agency.locals();
+    let device = before.peers.iter().find(|local| local.peer == peer).map(|local| DeviceName(local.device.clone()));
+    let (mut locals, mut snapshots) = (api.agency.locals(), api.snapshots.clone());
+    let gone = async {
+        let has_device =
+            |snapshot: &Arc<Snapshot>| device.as_ref().is_some_and(|one| snapshot.live_groups.contains(one));
+        // Both live as long as the daemon.
+        let _ = snapshots.wait_for(|snapshot| !has_device(snapshot)).await;
+        let _ = locals.wait_for(|locals| !locals.iter().any(|local| local.kept.peer == peer)).await;
+    };
     // A hub that is away is told later.
-    let gone = locals.wait_for(|locals| !locals.iter().any(|local| local.kept.peer == peer));
     let is_gone = timeout(LEAVING, gone).await.is_ok();
     let left = before.peers.into_iter().find(|local| local.peer == peer).map(|mut local| {
         local.up = false;

@@ -277,8 +277,8 @@ impl World {
         self.groups.get_mut(device).with_context(|| format!("{device}: there is no such tunnel of a group"))
     }
 
-    pub(super) fn group_ports(&self) -> impl Iterator<Item = u16> + '_ {
-        self.groups.values().map(|live| live.tunnel.listen_port)
+    pub(super) fn group_ports(&self) -> impl Iterator<Item = (&DeviceName, u16)> {
+        self.groups.iter().map(|(device, live)| (device, live.tunnel.listen_port))
     }
 }
 

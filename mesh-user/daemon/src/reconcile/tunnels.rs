@@ -210,7 +210,8 @@ impl World {
 
     /// The ports that tunnels listen on.
     pub fn listen_ports(&self) -> BTreeMap<DeviceName, Vec<u16>> {
-        self.tunnels.iter().map(|(device, live)| (device.clone(), live.ports.clone())).collect()
+        let tunnels = self.tunnels.iter().map(|(device, live)| (device.clone(), live.ports.clone()));
+        tunnels.chain(self.group_ports().map(|(device, port)| (device.clone(), vec![port]))).collect()
     }
 
     /// The shards no longer carry the tunnel: its next observation finds none, so that it is made again.
@@ -250,8 +251,12 @@ impl World {
     }
 
     pub(super) fn update_wireguard_ports(&mut self) -> Result<()> {
-        let ports =
-            self.tunnels.values().flat_map(|live| live.ports.iter().copied()).chain(self.group_ports()).collect();
+        let ports = self
+            .tunnels
+            .values()
+            .flat_map(|live| live.ports.iter().copied())
+            .chain(self.group_ports().map(|(_, port)| port))
+            .collect();
         let writes = self.tables.slots.set_wireguard_ports(ports);
         self.tables.changed(&writes)
     }

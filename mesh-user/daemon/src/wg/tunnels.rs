@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::Result;
 use mesh_core::{
-    plan::DeviceName,
+    plan::{self, DeviceName, GroupPeer, PublicKey},
     uapi::{self, Errno, Live, Outcome, PrivateKey, print, print_errno},
 };
 use tokio::{sync::watch, task::JoinHandle, time::sleep};
@@ -23,7 +23,11 @@ use super::{
     place::{self, Watch},
     socket::{self, Socket},
 };
-use crate::{api::Snapshot, shard::Shards};
+use crate::{
+    api::Snapshot,
+    shard::{PeerStatistics, Shards},
+    state::StateDirectory,
+};
 
 /// Between two attempts while something is in the way.
 const RETRY: Duration = Duration::from_secs(1);
@@ -43,6 +47,8 @@ pub struct Tunnels {
 #[derive(Debug)]
 struct Known {
     secret: PrivateKey,
+    /// Has the keys of the peers of network groups.
+    state: StateDirectory,
     snapshots: watch::Receiver<Arc<Snapshot>>,
     shards: Arc<Shards>,
 }
@@ -60,16 +66,17 @@ impl Drop for Served {
 }
 
 impl Tunnels {
-    /// `secret`: of this cluster, for every tunnel.
+    /// `secret`: of this cluster, for every tunnel but those of network groups, whose keys are in the state directory.
     pub fn new(
         directory: &Path,
         secret: PrivateKey,
+        state: StateDirectory,
         snapshots: watch::Receiver<Arc<Snapshot>>,
         shards: Arc<Shards>,
     ) -> Tunnels {
         Tunnels {
             directory: directory.to_owned(),
-            known: Arc::new(Known { secret, snapshots, shards }),
+            known: Arc::new(Known { secret, state, snapshots, shards }),
             served: BTreeMap::new(),
             watch: None,
             in_use: BTreeSet::new(),
@@ -162,33 +169,55 @@ impl Known {
         Ok(reply)
     }
 
-    /// Allowed are the real prefixes that the remote may use as source; that is what is seen inside the tunnel.
     fn device(&self, device: &DeviceName) -> uapi::Device {
         let snapshot = Arc::clone(&self.snapshots.borrow());
-        let statistics = self.shards.statistics();
+        let statistics = self.shards.statistics().peers;
+        let counted: BTreeMap<&PublicKey, &PeerStatistics> =
+            statistics.iter().filter(|peer| peer.device == *device).map(|peer| (&peer.peer, peer)).collect();
         let clock = Clock::new();
-        let planned = snapshot.plan.tunnels.get(device).map(|tunnel| &tunnel.peers);
-        let peers = planned.into_iter().flatten().map(|(key, peer)| {
-            let counted = statistics.peers.iter().find(|counted| counted.device == *device && counted.peer == *key);
-            let Live { endpoint, last_handshake, sent, received } =
-                counted.map(|counted| live(counted, &clock)).unwrap_or_default();
-            uapi::Peer {
-                key: *key,
-                preshared_key: peer.preshared_key.clone(),
-                endpoint: endpoint.or(peer.endpoints.first().copied()),
-                last_handshake,
-                sent,
-                received,
-                keepalive: peer.keepalive_seconds.unwrap_or(0),
-                allowed_ips: peer.announced.keys().copied().collect(),
+        let live = |key: &PublicKey| counted.get(key).map(|counted| live(counted, &clock)).unwrap_or_default();
+        let (private_key, peers) = match (snapshot.plan.groups.get(device), snapshot.plan.tunnels.get(device)) {
+            (Some(tunnel), _) => {
+                let key = self.state.peer_key(&tunnel.peer).ok().and_then(|key| PrivateKey::new(&key));
+                (key, tunnel.peers.iter().map(|(key, peer)| of_group(*key, peer, live(key))).collect())
             }
-        });
-        uapi::Device {
-            private_key: Some(self.secret.clone()),
-            listen_port: snapshot.listen_ports.get(device).and_then(|ports| ports.first()).copied().unwrap_or(0),
-            fwmark: 0,
-            peers: peers.collect(),
-        }
+            (None, Some(tunnel)) => {
+                let peers = tunnel.peers.iter().map(|(key, peer)| of_connection(*key, peer, live(key)));
+                (Some(self.secret.clone()), peers.collect())
+            }
+            (None, None) => (Some(self.secret.clone()), Vec::new()),
+        };
+        let listen_port = snapshot.listen_ports.get(device).and_then(|ports| ports.first()).copied().unwrap_or(0);
+        uapi::Device { private_key, listen_port, fwmark: 0, peers }
+    }
+}
+
+/// Allowed are the real prefixes that the remote may use as source; that is what is seen inside the tunnel.
+fn of_connection(key: PublicKey, peer: &plan::Peer, live: Live) -> uapi::Peer {
+    let Live { endpoint, last_handshake, sent, received } = live;
+    uapi::Peer {
+        key,
+        preshared_key: peer.preshared_key.clone(),
+        endpoint: endpoint.or(peer.endpoints.first().copied()),
+        last_handshake,
+        sent,
+        received,
+        keepalive: peer.keepalive_seconds.unwrap_or(0),
+        allowed_ips: peer.announced.keys().copied().collect(),
+    }
+}
+
+fn of_group(key: PublicKey, peer: &GroupPeer, live: Live) -> uapi::Peer {
+    let Live { endpoint, last_handshake, sent, received } = live;
+    uapi::Peer {
+        key,
+        preshared_key: None,
+        endpoint: endpoint.or(peer.endpoint),
+        last_handshake,
+        sent,
+        received,
+        keepalive: peer.keepalive_seconds.unwrap_or(0),
+        allowed_ips: vec![peer.address.into()],
     }
 }
 

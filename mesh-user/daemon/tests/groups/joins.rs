@@ -1,5 +1,12 @@
 //! `meshctl ng join` and `leave`.
 
+use std::{
+    io::{Read as _, Write as _},
+    net::Shutdown,
+    os::unix::net::UnixStream,
+    path::Path,
+};
+
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
@@ -27,6 +34,10 @@ fn a_join_returns_when_the_peer_is_up() -> Result<()> {
     let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&key)?.permissions());
     ensure!(mode & 0o777 == 0o600, "{mode:o}");
 
+    // As `wg show` would ask.
+    let told = uapi(&site.at("a").directory().join(format!("wireguard/{}.sock", own.device)))?;
+    ensure!(told.contains(&format!("allowed_ip={}/32", hub.end.address)) && told.contains("errno=0"), "{told}");
+
     // As an instance of a member, in a namespace of its own, beside the first.
     let room = site.room("j1")?;
     let room = room.to_str().context("the directory of a lab is UTF-8")?.to_owned();
@@ -42,9 +53,12 @@ fn a_join_returns_when_the_peer_is_up() -> Result<()> {
     site.at_mut("a").kill()?;
     site.at_mut("a").start()?;
     site.wait_peers("a", 2)?;
+    let devices = || site.at("a").namespace().ip(&["-o", "link", "show", "type", "tun"]);
+    ensure!(!devices()?.is_empty());
     for _ in 0..2 {
         let member = own.member.as_str();
         site.ng_at("a", &["leave", "one", "--member", member])?;
+        ensure!(devices()?.is_empty(), "left: {}", devices()?);
         site.ng_at("a", &["leave", "one", "--member", "app_x"])?;
     }
     ensure!(site.peers("a")?.is_empty());
@@ -53,6 +67,15 @@ fn a_join_returns_when_the_peer_is_up() -> Result<()> {
     let group: Value = site.json("hub", &["get", "one"])?;
     ensure!(!group.to_string().contains(&own.member), "the external member is left: {group}");
     Ok(())
+}
+
+fn uapi(socket: &Path) -> Result<String> {
+    let mut stream = UnixStream::connect(socket)?;
+    stream.write_all(b"get=1\n\n")?;
+    stream.shutdown(Shutdown::Write)?;
+    let mut told = String::new();
+    stream.read_to_string(&mut told)?;
+    Ok(told)
 }
 
 /// NG-32: what is not there is said at once, and leaves nothing behind.

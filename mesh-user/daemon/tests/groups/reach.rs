@@ -9,7 +9,7 @@ use mesh_lab::{
 };
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 
-use crate::site::{PATIENCE, Peer, Site, make_key, plain_wireguard};
+use crate::site::{PATIENCE, Peer, Site, make_key, plain_wireguard, resolve};
 
 /// Payload that fills a packet of the tunnel's MTU, 1,340 bytes less the headers of IPv4 and UDP.
 const FULL: usize = 1_312;
@@ -32,6 +32,7 @@ fn everybody_in_a_group_and_nobody_across() -> Result<()> {
     for (from, to) in [(&two[0], &two[1]), (&two[1], &two[0])] {
         reach(from, to, 9)?;
     }
+    by_name(&site, &one, &two)?;
     // By the very same nodes, to addresses of the other group.
     for (from, to) in two.iter().flat_map(|from| first.iter().map(move |to| (from, to))) {
         let is_same_node = from.end.namespace.name() == to.end.namespace.name();
@@ -127,7 +128,31 @@ fn plain_peer(site: &mut Site) -> Result<(Peer, mesh_lab::process::Daemon)> {
     site.wait_known(&["hub", "a", "b", "c"], "one", 6)?;
     let name = || "plain".to_owned();
     let end = End::new(&namespace, address);
-    Ok((Peer { group: "one".to_owned(), member: name(), id: name(), device: "wg0".to_owned(), end }, daemon))
+    Ok((
+        Peer { group: "one".to_owned(), member: name(), id: name(), device: "wg0".to_owned(), names: vec![], end },
+        daemon,
+    ))
+}
+
+/// Each member of a group finds the others by their names, and nobody of another group.
+fn by_name(site: &Site, one: &[Peer], two: &[Peer]) -> Result<()> {
+    let find = |from: &Peer, to: &Peer| -> Result<bool> {
+        let found = to.names.iter().map(|name| resolve(&from.end.namespace, name)).collect::<Result<Vec<_>>>()?;
+        Ok(found.iter().all(|addresses| addresses.contains(&to.end.address)))
+    };
+    for (from, to) in
+        [one, two].into_iter().flat_map(|all| all.iter().flat_map(move |from| all.iter().map(move |to| (from, to))))
+    {
+        site.wait_for(&format!("{} to find {:?}", from.member, to.names), PATIENCE, || {
+            Ok(find(from, to)?.then_some(()))
+        })?;
+    }
+    let web = one.iter().find(|peer| peer.member == "app_web").context("there are three")?;
+    let all = resolve(&one[0].end.namespace, &web.names[0])?;
+    ensure!(all.len() == 3, "{} is {all:?}, and there are three instances", web.names[0]);
+    let stranger = two.iter().find(|peer| peer.member == "app_two").context("it is in no other group")?;
+    ensure!(resolve(&stranger.end.namespace, &web.names[0])?.is_empty(), "a name is known outside of its group");
+    Ok(())
 }
 
 /// On TCP, UDP and ICMP.

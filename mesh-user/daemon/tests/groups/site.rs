@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs,
+    net::IpAddr,
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -38,6 +39,7 @@ pub(crate) struct Peer {
     pub(crate) member: String,
     pub(crate) id: String,
     pub(crate) device: String,
+    pub(crate) names: Vec<String>,
     pub(crate) end: End,
 }
 
@@ -157,12 +159,18 @@ impl Site {
             Some(path) => self.rooms[Path::new(path)].clone(),
             None => self.at(host).namespace().clone(),
         };
-        let address: std::net::IpAddr = text("address")?.parse()?;
+        let address: IpAddr = text("address")?.parse()?;
         Ok(Peer {
             group: text("ngLabel")?,
             member: text("member")?,
             id: text("peer")?,
             device: text("device")?,
+            names: peer["names"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(|name| Some(name.as_str()?.to_owned()))
+                .collect(),
             end: End::new(&namespace, address),
         })
     }
@@ -198,6 +206,12 @@ impl Site {
         }
         Ok(())
     }
+}
+
+/// What the node's DNS server says of a name, asked in a network namespace.
+pub(crate) fn resolve(namespace: &Namespace, name: &str) -> Result<Vec<IpAddr>> {
+    let answer = namespace.run("dig", &["@127.0.0.153", "+short", "+tries=2", "+time=2", name, "A"])?;
+    Ok(answer.lines().filter_map(|line| line.parse().ok()).collect())
 }
 
 /// A key pair of wg(8): the file of the private one, and the public one.

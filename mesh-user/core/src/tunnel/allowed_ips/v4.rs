@@ -1,11 +1,12 @@
-//! IPv4: 65,536 slots by the first 16 bits; where longer prefixes begin, a slot links to 256 slots for the next byte, and
-//! those to 256 for the last one.
+//! IPv4: up to 65,536 slots by the first 16 bits; where longer prefixes begin, a slot links to 256 slots for the next byte,
+//! and those to 256 for the last one. What all prefixes are within is all that there are slots for: a network group has one.
+
+use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
 use super::Mark;
 
-const TOP_SLOTS: usize = 1 << 16;
 const CHUNK_SLOTS: usize = 1 << 8;
 
 /// The owner of the longest prefix that covers all of the slot, or where longer ones are kept.
@@ -14,8 +15,9 @@ struct Slot(u32);
 
 #[derive(Clone, Default)]
 pub(super) struct Table {
-    /// By the first 16 bits. Empty: no IPv4 prefix at all.
+    /// By the first 16 bits less `base`. Empty: no IPv4 prefix at all.
     top: Vec<Slot>,
+    base: u16,
     /// By the third byte.
     middle: Vec<[Slot; CHUNK_SLOTS]>,
     /// By the last byte. Nothing lies below, so half a slot is enough.
@@ -24,11 +26,11 @@ pub(super) struct Table {
 
 impl Table {
     pub(super) fn new(mut prefixes: Vec<(Ipv4Net, Mark)>) -> Table {
-        let mut table = Table::default();
-        if prefixes.is_empty() {
-            return table;
-        }
-        table.top = vec![Slot::default(); TOP_SLOTS];
+        let first = prefixes.iter().map(|(net, _)| high(net.network())).min();
+        let last = prefixes.iter().map(|(net, _)| high(net.broadcast())).max();
+        let (Some(base), Some(last)) = (first, last) else { return Table::default() };
+        let slots = 1 + usize::from(last - base);
+        let mut table = Table { top: vec![Slot::default(); slots], base, ..Table::default() };
         // Shorter ones first: what is painted later is the longer match.
         prefixes.sort_by_key(|(net, _)| net.prefix_len());
         for (net, mark) in prefixes {
@@ -39,7 +41,7 @@ impl Table {
 
     #[inline]
     pub(super) fn lookup(&self, [a, b, c, d]: [u8; 4]) -> Mark {
-        let top = self.top.get(usize::from(u16::from_be_bytes([a, b])));
+        let top = self.top.get(usize::from(u16::from_be_bytes([a, b]).wrapping_sub(self.base)));
         let middle = match top.map_or(Err(Mark::default()), |slot| slot.link()) {
             Ok(link) => &self.middle[link],
             Err(mark) => return mark,
@@ -51,9 +53,9 @@ impl Table {
     }
 
     fn paint(&mut self, net: Ipv4Net, mark: Mark) {
-        let [a, b, c, d] = net.network().octets();
+        let [_, _, c, d] = net.network().octets();
         let len = net.prefix_len();
-        let top = usize::from(u16::from_be_bytes([a, b]));
+        let top = usize::from(high(net.network()) - self.base);
         if let Some(bits) = 16u8.checked_sub(len) {
             return self.top[top..top + (1 << bits)].fill(Slot::of(mark));
         }
@@ -80,6 +82,11 @@ impl Table {
             self.bottom.len() - 1
         })
     }
+}
+
+fn high(address: Ipv4Addr) -> u16 {
+    let [a, b, ..] = address.octets();
+    u16::from_be_bytes([a, b])
 }
 
 impl Slot {
