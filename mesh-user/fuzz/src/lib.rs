@@ -5,6 +5,7 @@
 
 mod coalesce;
 mod datagram;
+mod dns;
 mod manifest;
 mod pair;
 mod remap;
@@ -13,6 +14,7 @@ mod uapi;
 
 pub use coalesce::coalesce;
 pub use datagram::datagram;
+pub use dns::dns;
 pub use manifest::manifest;
 pub use remap::remap;
 pub use segment::segment;
@@ -22,9 +24,10 @@ pub use uapi::uapi;
 pub type Target = fn(&[u8]);
 
 /// Each by the name of its corpus.
-pub const TARGETS: [(&str, Target); 6] = [
+pub const TARGETS: [(&str, Target); 7] = [
     ("coalesce", coalesce),
     ("datagram", datagram),
+    ("dns", dns),
     ("manifest", manifest),
     ("remap", remap),
     ("segment", segment),
