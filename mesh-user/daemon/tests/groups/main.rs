@@ -1,6 +1,7 @@
 //! Network groups as a whole: real daemons in network namespaces, one of them the hub, real traffic between their members.
 //! Needs root.
 
+mod access;
 mod churn;
 mod instances;
 mod joins;
