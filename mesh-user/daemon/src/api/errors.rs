@@ -147,3 +147,39 @@ impl From<StringRejection> for Failure {
         Failure::unreadable(rejection.status(), rejection.body_text())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::StoreError;
+
+    fn shown(failure: Failure) -> (u16, String, String) {
+        (failure.status.as_u16(), failure.error.code, failure.error.message)
+    }
+
+    #[test]
+    fn each_code_has_its_status_and_the_place_stands_before_the_reason() {
+        let cases = [
+            (RefusalCode::Invalid, 400, "invalid"),
+            (RefusalCode::WrongScope, 400, "wrong_scope"),
+            (RefusalCode::Permission, 403, "permission"),
+            (RefusalCode::NotFound, 404, "not_found"),
+            (RefusalCode::NotMember, 404, "not_member"),
+            (RefusalCode::Conflict, 409, "conflict"),
+            (RefusalCode::AlreadyLinked, 409, "already_linked"),
+            (RefusalCode::Ambiguous, 409, "ambiguous"),
+            (RefusalCode::ManagedByFile, 409, "managed_by_file"),
+            (RefusalCode::Exhausted, 409, "exhausted"),
+        ];
+        for (code, status, name) in cases {
+            let refusal = Refusal { code, path: "cidr".into(), message: "why".into(), hint: String::new() };
+            assert_eq!(shown(refusal.into()), (status, name.to_owned(), "cidr: why".to_owned()));
+        }
+    }
+
+    #[test]
+    fn a_store_that_cannot_be_used_is_no_fault_of_the_caller() {
+        let (status, code, message) = shown(Rejection::Store(StoreError::Unusable("the disk is full".into())).into());
+        assert_eq!((status, code.as_str(), message.as_str()), (503, "unavailable", "the disk is full"));
+    }
+}
