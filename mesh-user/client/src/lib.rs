@@ -1,6 +1,6 @@
 //! How a program of mesh reaches a daemon: one request over one connection, or a stream of events.
 //!
-//! [`Server`](mesh_core::api::node::Server) names the place: a unix socket, or HTTPS with a client certificate. Nothing is
+//! [`Server`] names the place: a unix socket, or HTTPS with a client certificate. Nothing is
 //! tried twice here: whoever calls knows whether a repeat is right.
 
 mod connection;
