@@ -11,7 +11,7 @@ use std::{
     sync::Arc,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use ipnet::IpNet;
 use mesh_common::ids::IfIndex;
 use mesh_core::{
@@ -204,6 +204,7 @@ impl World {
         let netlink = netlink_in(&self.netlink, tunnel.netns.as_ref())?;
         let links = netlink.links().await?;
         let index = links.get(device).context("the device vanished")?.index;
+        self.refuse_overlap(tunnel, &netlink.addresses(&links).await?)?;
         netlink.set_mtu(index, u32::from(tunnel.mtu)).await?;
         let wanted = DeviceAddress { device: device.clone(), address: tunnel.address };
         let ours = netlink.our_addresses(&links, &BTreeSet::new()).await?;
@@ -214,6 +215,30 @@ impl World {
         netlink.set_gso_max_size(index, GSO_MAX_SIZE).await?;
         netlink.set_up(index).await?;
         Ok(index)
+    }
+
+    /// Of two who have the same prefix, packets would reach only one.
+    fn refuse_overlap(&self, tunnel: &GroupTunnel, addresses: &BTreeSet<DeviceAddress>) -> Result<()> {
+        let wanted = tunnel.address.trunc();
+        let overlaps = |net: &IpNet| net.contains(&wanted) || wanted.contains(net);
+        // Of the same group, perhaps of a peer that was here before.
+        let is_same =
+            |device: &DeviceName| self.record.groups.get(device).is_some_and(|record| record.group == tunnel.group);
+        let theirs = addresses.iter().find(|one| overlaps(&one.address.trunc()) && !is_same(&one.device));
+        let owner = match theirs {
+            Some(DeviceAddress { device, address }) => format!("{address} of the interface {device}"),
+            None if tunnel.netns.is_none() => match self.tables.slots.table().keys().find(|net| overlaps(net)) {
+                Some(net) => format!("{net}, which connections of this node use"),
+                None => return Ok(()),
+            },
+            None => return Ok(()),
+        };
+        bail!(
+            "{wanted} of the group {} overlaps {owner} in {}: make the group with another --cidr, or run its member in a \
+             network namespace of its own",
+            tunnel.group,
+            netns::shown(tunnel.netns.as_ref())
+        )
     }
 
     async fn set_group_mtu(&mut self, device: &DeviceName, mtu: u16) -> Result<()> {

@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
+use mesh_lab::link::{self, Port};
 use serde_json::Value;
 
 use crate::{reach::reach, site::Site};
@@ -86,5 +87,22 @@ fn a_join_of_nothing_is_refused() -> Result<()> {
     ensure!(refused.status.code() == Some(3), "{refused:?}");
     ensure!(refused.stdout.contains("\"not_found\""), "{refused:?}");
     ensure!(site.json("hub", &["whoami"])?["peers"] == serde_json::json!([]));
+    Ok(())
+}
+
+/// NG-24: two who have the same prefix cannot be in one network namespace; both are named.
+#[test]
+fn a_prefix_that_is_in_use_here_is_not_joined() -> Result<()> {
+    let mut site = Site::with_hub("")?;
+    let namespace = site.plug("a", 2)?;
+    site.start("a", &site.follower("a", "")?)?;
+    site.ng(&["create", "one", "--cidr", "10.9.0.0/16"])?;
+    link::address(Port::new(&namespace, "und0"), &["10.9.3.1/24"])?;
+    let refused = site.at("a").meshctl(&["--timeout", "3", "ng", "join", "one"])?;
+    ensure!(refused.status.code() == Some(6), "{refused:?}");
+    ensure!(refused.stderr.contains("10.9.0.0/16") && refused.stderr.contains("10.9.3.1/24"), "{refused:?}");
+    // Without the other one it comes up by itself.
+    namespace.ip(&["address", "del", "10.9.3.1/24", "dev", "und0"])?;
+    site.wait_peers("a", 1)?;
     Ok(())
 }
