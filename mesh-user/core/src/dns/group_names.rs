@@ -11,7 +11,7 @@ use std::{
 
 use super::name::Key;
 use crate::{
-    model::group::{DomainName, GroupId, MemberId, Peer},
+    model::group::{DomainName, GroupId, Label, MemberId, Peer},
     registry::Group,
 };
 
@@ -99,8 +99,8 @@ impl GroupNames {
             label: host_label(&group.group.object.label.sanitized()),
             chosen: chosen(group, &members, suffixes),
             members: by_id_or_label(members.into_iter().map(|(id, addresses)| {
-                let label = group.members[id].object.label.as_ref();
-                (id.as_str(), label.and_then(|label| host_label(&sanitized(label))), addresses)
+                let label = group.members[id].object.label.as_ref().and_then(|label| label.parse::<Label>().ok());
+                (id.as_str(), label.and_then(|label| host_label(&label.sanitized())), addresses)
             })),
             peers: by_id_or_label(peers.into_iter().map(|(peer, addresses)| {
                 let label = peer.label.as_ref().and_then(|label| host_label(&label.sanitized()));
@@ -154,11 +154,6 @@ fn chosen(group: &Group, members: &[(&MemberId, Arc<Node>)], suffixes: &[DomainN
             node: Arc::clone(node),
         })
         .collect()
-}
-
-/// As [`crate::model::group::Label::sanitized`], of a text that need not be a label.
-fn sanitized(text: &str) -> String {
-    text.trim().replace([',', ' ', '.', '_'], "-")
 }
 
 /// A text that can be a label of a host name; what is too long or has other letters is reached by its id alone.
