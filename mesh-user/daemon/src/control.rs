@@ -316,6 +316,10 @@ impl Control {
         let registry = Arc::clone(&self.registrar.registry().borrow());
         facts.groups =
             registry.groups.values().map(|group| (group.group.network_ip, group.group.label.to_string())).collect();
+        // Those of a hub are not in our store.
+        let joined = self.groups.iter().flat_map(|tunnels| tunnels.values());
+        let foreign = joined.filter(|tunnel| !registry.groups.contains_key(&tunnel.group));
+        facts.groups.extend(foreign.map(|tunnel| (tunnel.address.trunc(), tunnel.group.to_string())));
         let (mut plan, allocations) = plan(intent, &facts, &self.allocations)?;
         self.registrar.set_taken(taken(intent, &facts, &allocations));
         self.block(&mut plan).await;

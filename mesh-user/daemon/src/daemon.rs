@@ -86,6 +86,7 @@ pub async fn run(settings: Settings) -> Result<()> {
         watched: Watched::follow(registrar.registry()),
         registrar: registrar.clone(),
         suffixes: settings.groups.suffixes.clone(),
+        hub: settings.hub.clone(),
         names: names.as_ref().map(dns::Server::notices),
     };
     let server = serve(&settings, &run_directory, api).await?;

@@ -22,7 +22,13 @@ pub(crate) struct UnblockArguments {
 pub(super) fn block(desk: &Desk, arguments: &BlockArguments) -> Result<String, Failure> {
     let Some(member) = &arguments.member else { return list(desk) };
     let reply: BlockReply = desk.daemon.put(desk.url(&["members", member.as_str(), "block"]))?;
-    desk.form.print(&reply, |reply| format!("{} is closed to everything but its groups\n", reply.block.member))
+    desk.form.print(&reply, |reply| {
+        let member = &reply.block.member;
+        format!(
+            "{member} is blocked: nodes close its instances to everything but its groups. `meshctl status` there says \
+             which one cannot be closed\n"
+        )
+    })
 }
 
 pub(super) fn unblock(desk: &Desk, arguments: &UnblockArguments) -> Result<String, Failure> {

@@ -38,6 +38,14 @@ impl Failure {
         Failure::new(StatusCode::FORBIDDEN, "permission", message, hint)
     }
 
+    /// What is asked for is in the store of the hub.
+    pub(super) fn elsewhere(hub: &str) -> Self {
+        let message = format!("this node follows the hub {hub:?}, which has the network groups");
+        let hint =
+            format!("ask it: `meshctl --context {hub} ...`; `meshctl ng whoami` and `ng join` are answered here");
+        Failure::new(StatusCode::CONFLICT, "conflict", message, hint)
+    }
+
     pub(super) fn method_not_allowed() -> Self {
         let hint = "the header Allow has the methods of this path; docs/api.md lists all requests";
         Failure::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "the path has no such method", hint)

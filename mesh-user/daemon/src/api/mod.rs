@@ -31,7 +31,13 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use axum::{Json, Router, extract::DefaultBodyLimit, http::StatusCode, middleware};
+use axum::{
+    Json, Router,
+    extract::{DefaultBodyLimit, Request, State},
+    http::StatusCode,
+    middleware::{self, Next},
+    response::{IntoResponse as _, Response},
+};
 use mesh_core::{
     model::{
         ApiListener, PrincipalName, Role,
@@ -58,6 +64,9 @@ pub const HEARTBEAT: Duration = Duration::from_secs(5);
 const SOCKET_MODE: u32 = 0o660;
 /// Of a request; bytes. Manifests may be longer.
 const BODY_LIMIT: usize = 1 << 20;
+
+/// Paths that begin so are answered from the store.
+const OF_THE_STORE: [&str; 4] = ["/v1/orgs/", "/v1/objects", "/v1/apply", "/v1/watch"];
 
 /// What the control loop knows, as far as anybody asks.
 #[derive(Clone, Debug)]
@@ -109,6 +118,8 @@ pub struct Api {
     pub watched: Watched,
     /// Where names of members may lie; the first is the default.
     pub suffixes: Vec<DomainName>,
+    /// The context of the hub whose groups this node is in; then its own store has none.
+    pub hub: Option<String>,
     /// What the DNS server has to say. Absent while there is none.
     pub names: Option<watch::Receiver<Vec<String>>>,
 }
@@ -173,8 +184,18 @@ fn router(api: Api, door: Door) -> Router {
         .fallback(async || Failure::not_found("there is no such path"))
         .method_not_allowed_fallback(async || Failure::method_not_allowed())
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .layer(middleware::from_fn_with_state(api.hub.clone(), at_the_hub))
         .layer(middleware::from_fn(caller::admit))
         .with_state(api)
+}
+
+/// Refuses on a node that follows a hub what is asked of a store: its own is not the one that is meant.
+async fn at_the_hub(State(hub): State<Option<String>>, request: Request, next: Next) -> Response {
+    let is_of_store = OF_THE_STORE.iter().any(|path| request.uri().path().starts_with(path));
+    match hub.filter(|_| is_of_store) {
+        Some(hub) => Failure::elsewhere(&hub).into_response(),
+        None => next.run(request).await,
+    }
 }
 
 fn endpoints(door: Door) -> Vec<Endpoint> {

@@ -35,6 +35,11 @@ fn a_join_returns_when_the_peer_is_up() -> Result<()> {
     let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&key)?.permissions());
     ensure!(mode & 0o777 == 0o600, "{mode:o}");
 
+    // What is asked of a store is refused here, and says where it is answered.
+    let refused = site.try_ng("a", &["create", "two"])?;
+    let told = format!("{}{}", refused.stdout, refused.stderr);
+    ensure!(refused.status.code() == Some(4) && told.contains("follows the hub"), "{refused:?}");
+
     // As `wg show` would ask.
     let told = uapi(&site.at("a").directory().join(format!("wireguard/{}.sock", own.device)))?;
     ensure!(told.contains(&format!("allowed_ip={}/32", hub.end.address)) && told.contains("errno=0"), "{told}");
