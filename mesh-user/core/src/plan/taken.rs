@@ -55,9 +55,9 @@ mod tests {
         taken.sort();
         let shown: Vec<_> = taken.iter().map(|(net, owner)| format!("{net} {owner}")).collect();
         let expected = [
+            "10.68.0.0/16 the presented prefix of cl02",
             "10.70.0.0/16 cidr.external",
             "10.71.0.0/16 the presented prefix of cl02",
-            "10.72.0.0/16 the presented prefix of cl02",
             "10.243.0.0/16 cidr.pod",
             "10.243.0.0/16 interface pods0",
             "172.31.0.0/16 the host's route to 172.31.0.0/16",

@@ -28,13 +28,17 @@ pub(crate) fn host_state(gateway: &Namespace) -> Result<String> {
     Ok(all)
 }
 
-/// The same, with what is pinned (maps, and programs at the interfaces) and the files that a daemon keeps.
+/// The same, with what is pinned (maps, and programs at the interfaces) and the files that a daemon keeps; but for the store,
+/// which each start opens, as others may ask for what is in it.
 pub(crate) fn applied(node: &Node) -> Result<String> {
     let mut all = host_state(node.namespace())?;
     for directory in ["state", "wireguard"] {
         let mut files = Vec::new();
         for entry in fs::read_dir(node.directory().join(directory))? {
             let path = entry?.path();
+            if path.ends_with("store.redb") {
+                continue;
+            }
             files.push(format!("{} {:?}\n", path.display(), fs::read(&path).ok()));
         }
         files.sort();
