@@ -348,13 +348,16 @@ impl Control {
         self.plan = Arc::new(plan);
         let applied = self.apply(&steps).await;
         self.unclosed.extend(self.world.keep_doors());
+        let mut prepared = Ok(());
         if self.groups.is_some() {
-            self.world.prepare_groups(&group_steps)?;
-            self.apply_groups(group_steps).await;
+            prepared = self.world.prepare_groups(&group_steps);
+            if prepared.is_ok() {
+                self.apply_groups(group_steps).await;
+            }
         }
         self.published.plans.send_replace(Arc::clone(&self.plan));
         let settled = self.world.settle();
-        let failed = [applied, settled].into_iter().filter_map(Result::err);
+        let failed = [applied, prepared, settled].into_iter().filter_map(Result::err);
         Ok(failed.map(|error| format!("{error:#}")).collect())
     }
 

@@ -35,7 +35,7 @@ pub(super) enum Asked {
 }
 
 /// A join whose group was found.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Invitation {
     home: Home,
     org: Org,
@@ -112,19 +112,24 @@ impl Agent {
     }
 
     fn join(&mut self, invitation: Invitation) -> Result<Undertaken, Trouble> {
-        let purpose = match self.joined_before(&invitation) {
-            Some(purpose) => purpose,
-            None => self.undertake(invitation)?,
-        };
+        if let Some(purpose) = self.joined_before(&invitation) {
+            return self.carry_out(&purpose);
+        }
+        let purpose = Self::purpose(&invitation)?;
+        let undertaken = self.undertake(&purpose, invitation).and_then(|()| self.carry_out(&purpose));
+        if undertaken.is_err() {
+            // Whoever asked is told that it did not come about, so it must not.
+            self.undo(&purpose);
+        }
+        undertaken
+    }
+
+    /// Gives a join its peer.
+    fn carry_out(&mut self, purpose: &Purpose) -> Result<Undertaken, Trouble> {
         // With an id at once, so that whoever asked can follow it.
         self.presence_of_joins();
         self.keep_book().map_err(|error| unwritten(&error))?;
-        let Some(kept) = self.ledger.of(&purpose) else {
-            let netns = purpose.netns.as_deref().map(|path| path.display().to_string()).unwrap_or_default();
-            let message = format!("there is no network namespace {netns}");
-            self.retract(&purpose)?;
-            return Err(Trouble::new("not_found", message, "make it first, or leave --netns out"));
-        };
+        let Some(kept) = self.ledger.of(purpose) else { return Err(self.lack(purpose)) };
         let peer = kept.peer.clone();
         let (refuse, refused) = oneshot::channel();
         if kept.was_registered {
@@ -133,6 +138,27 @@ impl Agent {
             self.waiting.insert(peer.clone(), refuse);
         }
         Ok(Undertaken { peer, refused })
+    }
+
+    /// Why a join has no peer.
+    fn lack(&self, purpose: &Purpose) -> Trouble {
+        if let Some((_, lack)) = self.lacking.iter().find(|(lacking, _)| lacking == purpose) {
+            return Trouble::new("unavailable", lack.clone(), "see the log of meshd, and 'meshctl ng whoami'");
+        }
+        let netns = purpose.netns.as_deref().map(|path| path.display().to_string()).unwrap_or_default();
+        let message = format!("there is no network namespace {netns}");
+        Trouble::new("not_found", message, "make it first, or leave --netns out")
+    }
+
+    /// Of a join that was undertaken just now: nothing of it is registered.
+    fn undo(&mut self, purpose: &Purpose) {
+        let peer = self.ledger.of(purpose).map(|kept| kept.peer.clone());
+        if let Some(peer) = peer {
+            self.forget_by_id(&peer);
+        }
+        if let Err(trouble) = self.retract(purpose) {
+            tracing::error!("a join that failed is still on disk: {trouble}");
+        }
     }
 
     fn presence_of_joins(&mut self) {
@@ -150,15 +176,18 @@ impl Agent {
         self.ledger.joins.iter().find(is_it).map(|joined| joined.purpose.clone())
     }
 
-    fn undertake(&mut self, invitation: Invitation) -> Result<Purpose, Trouble> {
-        let Invitation { home, org, group, group_label, member, label, netns } = invitation;
-        let is_external = member.is_none();
+    fn purpose(invitation: &Invitation) -> Result<Purpose, Trouble> {
+        let Invitation { home, org, group, member, netns, .. } = invitation.clone();
         let member = member.map_or_else(new_external_member, Ok).map_err(|error| unwritten(&error))?;
+        Ok(Purpose { home, org, group, member, netns })
+    }
+
+    fn undertake(&mut self, purpose: &Purpose, invitation: Invitation) -> Result<(), Trouble> {
+        let Invitation { group_label, member, label, .. } = invitation;
+        let is_external = member.is_none();
         let label = label.or_else(|| is_external.then(|| self.node.as_str().parse().ok()).flatten());
-        let purpose = Purpose { home, org, group, member, netns };
         self.ledger.joins.push(Joined { purpose: purpose.clone(), group_label, is_external, label });
-        self.ledger.save_joins().map_err(|error| unwritten(&error))?;
-        Ok(purpose)
+        self.ledger.save_joins().map_err(|error| unwritten(&error))
     }
 
     fn retract(&mut self, purpose: &Purpose) -> Result<(), Trouble> {

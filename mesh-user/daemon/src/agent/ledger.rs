@@ -55,20 +55,55 @@ pub(super) struct Ledger {
     state: StateDirectory,
     pub(super) peers: Vec<Kept>,
     pub(super) joins: Vec<Joined>,
+    /// What of them is otherwise on disk.
+    unsaved: Unsaved,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Unsaved {
+    peers: bool,
+    joins: bool,
 }
 
 impl Ledger {
     pub(super) fn open(state: StateDirectory) -> Result<Ledger> {
         let (peers, joins) = (state.ledger(PEERS)?.unwrap_or_default(), state.ledger(JOINS)?.unwrap_or_default());
-        Ok(Ledger { state, peers, joins })
+        Ok(Ledger { state, peers, joins, unsaved: Unsaved::default() })
     }
 
-    pub(super) fn save_peers(&self) -> Result<()> {
-        self.state.save_ledger(PEERS, &self.peers)
+    /// To be saved before anything else is done.
+    pub(super) fn add(&mut self, kept: Kept) {
+        self.peers.push(kept);
+        self.unsaved.peers = true;
     }
 
-    pub(super) fn save_joins(&self) -> Result<()> {
-        self.state.save_ledger(JOINS, &self.joins)
+    pub(super) fn save_peers(&mut self) -> Result<()> {
+        self.unsaved.peers = true;
+        self.state.save_ledger(PEERS, &self.peers)?;
+        self.unsaved.peers = false;
+        Ok(())
+    }
+
+    pub(super) fn save_joins(&mut self) -> Result<()> {
+        self.unsaved.joins = true;
+        self.state.save_ledger(JOINS, &self.joins)?;
+        self.unsaved.joins = false;
+        Ok(())
+    }
+
+    pub(super) fn is_unsaved(&self) -> bool {
+        self.unsaved != Unsaved::default()
+    }
+
+    /// What was not, or could not be, saved when it changed.
+    pub(super) fn save_rest(&mut self) -> Result<()> {
+        if self.unsaved.peers {
+            self.save_peers()?;
+        }
+        if self.unsaved.joins {
+            self.save_joins()?;
+        }
+        Ok(())
     }
 
     pub(super) fn of(&self, purpose: &Purpose) -> Option<&Kept> {
@@ -80,5 +115,40 @@ impl Ledger {
         self.peers.retain(|kept| kept.peer != *peer);
         self.save_peers()?;
         self.state.forget_peer_key(peer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kept(peer: &str) -> Kept {
+        let purpose = Purpose {
+            group: "ng_4b1f8bd6-2dd7-4d4b-9c7a-0f9f3a9d0a01".parse().unwrap(),
+            home: Home::Own,
+            org: "default".parse().unwrap(),
+            member: "app_a".parse().unwrap(),
+            netns: None,
+        };
+        let peer = peer.parse().unwrap();
+        Kept { purpose, peer, is_external: false, label: None, listen_port: 51820, was_registered: false }
+    }
+
+    #[test]
+    fn what_could_not_be_saved_is_saved_later() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state");
+        let state = StateDirectory::open(&path).unwrap();
+        let mut ledger = Ledger::open(state.clone()).unwrap();
+        ledger.add(kept("peer_4b1f8bd6-2dd7-4d4b-9c7a-0f9f3a9d0a02"));
+        assert!(ledger.is_unsaved());
+        std::fs::remove_dir_all(&path).unwrap();
+        ledger.save_rest().unwrap_err();
+        ledger.save_joins().unwrap_err();
+        assert!(ledger.is_unsaved());
+        std::fs::create_dir(&path).unwrap();
+        ledger.save_rest().unwrap();
+        assert!(!ledger.is_unsaved());
+        assert_eq!(Ledger::open(state).unwrap().peers, ledger.peers);
     }
 }

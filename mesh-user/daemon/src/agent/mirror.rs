@@ -76,6 +76,12 @@ struct KeptEntry {
     value: Value,
 }
 
+impl Filter {
+    pub(super) fn is_empty(&self) -> bool {
+        self.groups.is_empty() && self.members.is_empty()
+    }
+}
+
 impl Mirror {
     pub(super) fn start(client: Client, server: String, state: StateDirectory) -> Mirror {
         let mut following = Following {
@@ -127,7 +133,7 @@ impl Following {
         let mut pause = FIRST_PAUSE;
         loop {
             let filter = wanted.borrow_and_update().clone();
-            if filter.groups.is_empty() && filter.members.is_empty() {
+            if filter.is_empty() {
                 // Nothing is asked for, so there is nothing that is not known.
                 self.sight.send_modify(|sight| sight.is_current = false);
                 if wanted.changed().await.is_err() {

@@ -92,6 +92,10 @@ pub struct Agent {
     attempts: BTreeMap<PeerId, Attempt>,
     /// Who waits for the registration of a peer, to hear that it was refused.
     waiting: BTreeMap<PeerId, oneshot::Sender<Trouble>>,
+    /// What has no peer yet, and why.
+    lacking: Vec<(Purpose, String)>,
+    /// What was told last of the agent's own trouble; empty: it has none.
+    trouble: String,
     presence: Presence,
     plan: GroupPlan,
     outlets: Outlets,
@@ -145,6 +149,8 @@ impl Agent {
             keys: BTreeMap::new(),
             attempts: BTreeMap::new(),
             waiting: BTreeMap::new(),
+            lacking: Vec::new(),
+            trouble: String::new(),
             presence: Presence::default(),
             plan: GroupPlan::default(),
             outlets,
@@ -182,7 +188,7 @@ impl Agent {
     /// Something changed that nobody tells.
     fn has_news(&mut self) -> bool {
         let paths = self.paths();
-        self.presence.look(&paths) | self.is_attempt_due()
+        self.presence.look(&paths) || self.is_attempt_due() || self.ledger.is_unsaved() || !self.lacking.is_empty()
     }
 
     fn take_stock(&mut self) {
@@ -200,15 +206,18 @@ impl Agent {
     /// From what is known now to what shall be.
     fn act(&mut self) {
         self.open_offices();
-        if let Err(error) = self.keep_book().and_then(|()| self.register()) {
-            // A full disk, say: nothing is undertaken that could not be kept; the next tick tries again.
-            tracing::error!("the agent of network groups: {error:#}");
+        // A full disk, say: nothing is registered that could not be kept; the next tick tries again.
+        let kept = self.keep_book().and_then(|()| self.register());
+        let trouble = kept.err().map(|error| format!("{error:#}")).unwrap_or_default();
+        if !trouble.is_empty() && trouble != self.trouble {
+            tracing::error!("the agent of network groups: {trouble}");
         }
+        self.trouble = trouble;
         self.publish();
     }
 
-    /// One for each store that is of concern.
-    fn open_offices(&mut self) {
+    /// The stores that are of concern.
+    fn homes(&self) -> Vec<Home> {
         let mut homes = vec![self.home.clone()];
         let undertaken = self.ledger.joins.iter().map(|joined| &joined.purpose.home);
         for home in undertaken.chain(self.ledger.peers.iter().map(|kept| &kept.purpose.home)) {
@@ -216,6 +225,12 @@ impl Agent {
                 homes.push(home.clone());
             }
         }
+        homes
+    }
+
+    /// One for each of them.
+    fn open_offices(&mut self) {
+        let homes = self.homes();
         self.offices.retain(|office| homes.contains(&office.home));
         for home in homes {
             if self.office(&home).is_none()

@@ -62,25 +62,46 @@ impl Agent {
     }
 
     /// What is wanted and not undertaken is written down, with an id, a key and a port.
+    ///
+    /// What lacks one of these is left for later and hinders nothing else. An error: what is undertaken is not all on disk.
     pub(super) fn keep_book(&mut self) -> Result<()> {
-        let mut is_new = false;
-        for Want { purpose, is_external, label, .. } in self.wanted() {
-            if self.ledger.of(&purpose).is_some() {
+        let known = std::mem::take(&mut self.lacking);
+        let mut has_ports = true;
+        for want in self.wanted() {
+            if self.ledger.of(&want.purpose).is_some() {
                 continue;
             }
-            let (peer, listen_port) = (PeerId::new(random_uuid()?), self.free_port()?);
-            self.own_key(&peer)?;
-            self.ledger.peers.push(Kept { purpose, peer, is_external, label, listen_port, was_registered: false });
-            is_new = true;
+            // Without one for this, there is none for the next.
+            let port = if has_ports { self.free_port() } else { None };
+            has_ports = port.is_some();
+            let purpose = want.purpose.clone();
+            if let Err(error) = self.write_down(want, port) {
+                let lack = (purpose, format!("{error:#}"));
+                if !known.contains(&lack) {
+                    tracing::warn!(group = %lack.0.group, member = %lack.0.member, "no peer yet: {}", lack.1);
+                }
+                self.lacking.push(lack);
+            }
         }
-        if is_new { self.ledger.save_peers() } else { Ok(()) }
+        self.ledger.save_rest()
+    }
+
+    fn write_down(&mut self, want: Want, port: Option<u16>) -> Result<()> {
+        let Want { purpose, is_external, label, .. } = want;
+        let listen_port = port.with_context(|| {
+            let (first, last) = (self.ports.start(), self.ports.end());
+            format!("no UDP port of ng.ports ({first}-{last}) is free")
+        })?;
+        let peer = PeerId::new(random_uuid()?);
+        self.own_key(&peer)?;
+        self.ledger.add(Kept { purpose, peer, is_external, label, listen_port, was_registered: false });
+        Ok(())
     }
 
     /// The lowest of the range that nobody has.
-    fn free_port(&self) -> Result<u16> {
+    fn free_port(&self) -> Option<u16> {
         let is_ours = |port: &u16| self.ledger.peers.iter().any(|kept| kept.listen_port == *port);
-        let free = self.ports.clone().find(|port| !is_ours(port) && UdpSockets::bind(*port).is_ok());
-        free.with_context(|| format!("no UDP port of ng.ports ({:?}) is free", self.ports))
+        self.ports.clone().find(|port| !is_ours(port) && UdpSockets::bind(*port).is_ok())
     }
 
     /// Of a local peer, made with the first question.
@@ -93,18 +114,19 @@ impl Agent {
         Ok(key)
     }
 
-    /// Begins what brings the registries up to date.
+    /// Begins what brings the registries up to date. Trouble with one peer hinders no other; the first is told.
     pub(super) fn register(&mut self) -> Result<()> {
         let wanted = self.wanted();
+        let mut begun = Ok(());
         for kept in self.ledger.peers.clone() {
             let sight = self.sight(&kept.purpose.home);
             let want = wanted.iter().find(|want| want.purpose == kept.purpose);
-            match want {
-                Some(want) => self.keep_registered(&kept, want, &sight)?,
-                None => self.give_up(&kept, &sight)?,
-            }
+            begun = begun.and(match want {
+                Some(want) => self.keep_registered(&kept, want, &sight),
+                None => self.give_up(&kept, &sight),
+            });
         }
-        Ok(())
+        begun
     }
 
     fn keep_registered(&mut self, kept: &Kept, want: &Want, sight: &Sight) -> Result<()> {
@@ -140,9 +162,15 @@ impl Agent {
         let group = sight.registry.groups.get(&kept.purpose.group);
         let is_known = group.is_some_and(|group| group.peers.contains_key(&kept.peer));
         let is_under_way = self.attempts.get(&kept.peer).is_some_and(|attempt| attempt.is_under_way);
-        if !is_known && sight.is_current && !is_under_way {
+        if is_known {
+            self.note_registered(kept)?;
+        } else if !sight.is_current {
+            // Whether it is wanted is not known either.
+            return Ok(());
+        } else if kept.was_registered && !is_under_way {
             return self.forget(kept);
         }
+        // What was never seen there may be on its way into the registry: it says whether it has it.
         self.send(kept, Wish::Delete);
         Ok(())
     }
@@ -236,7 +264,7 @@ impl Agent {
         }
     }
 
-    fn forget_by_id(&mut self, peer: &PeerId) {
+    pub(super) fn forget_by_id(&mut self, peer: &PeerId) {
         let kept = self.ledger.peers.iter().find(|kept| kept.peer == *peer).cloned();
         if let Some(Err(error)) = kept.map(|kept| self.forget(&kept)) {
             tracing::error!("the agent of network groups: {error:#}");

@@ -44,3 +44,28 @@ fn a_stopped_instance_has_no_peer() -> Result<()> {
     ensure!(ids.len() == 3, "{again:?}");
     Ok(())
 }
+
+/// NG-05: what there is no port for waits, and hinders neither what is there nor what makes room for it.
+#[test]
+fn without_a_free_port_the_rest_goes_on() -> Result<()> {
+    let mut site = Site::with_hub("")?;
+    site.plug("a", 2)?;
+    let settings = "[ng]\nports = \"51820-51820\"\n[[instance]]\nmember = \"app_a\"\n";
+    site.start("a", &site.follower("a", settings)?)?;
+    site.ng(&["create", "one", "--link", "app_a"])?;
+    site.wait_peers("a", 1)?;
+    site.ng(&["create", "two", "--link", "app_a"])?;
+    site.wait_for("the node to say what is missing", Duration::from_secs(10), || {
+        Ok(site.at("a").tail(100).contains("no UDP port of ng.ports (51820-51820) is free").then_some(()))
+    })?;
+    let refused = site.try_ng("a", &["join", "one"])?;
+    ensure!(!refused.status.success() && format!("{refused:?}").contains("no UDP port of ng.ports"), "{refused:?}");
+    site.ng(&["unlink", "app_a", "one"])?;
+    site.wait_for("the other group to have the port", Duration::from_secs(10), || {
+        let peers = site.peers("a")?;
+        Ok(peers.iter().any(|peer| peer.group == "two").then_some(()))
+    })
+    .with_context(|| site.at("a").tail(30))?;
+    ensure!(site.peers("a")?.len() == 1, "a join that was refused is there: {:?}", site.peers("a")?);
+    Ok(())
+}
