@@ -84,8 +84,11 @@ fn belongs(key: &str, expected: &PublicKey, path: &Path) -> Result<(), Failure> 
     Err(Failure::new(Exit::Conflict, message, "is it another peer's?"))
 }
 
-/// Whole or not at all, mode 0600 from its beginning.
+/// Whole or not at all, mode 0600 from its beginning. What is there is replaced only if it is a plain file.
 fn write_private(path: &Path, text: &str) -> io::Result<()> {
+    if fs::symlink_metadata(path).is_ok_and(|found| !found.is_file()) {
+        return Err(io::Error::other("what is there is no plain file"));
+    }
     let mut name = path.file_name().ok_or_else(|| io::Error::other("it is no file name"))?.to_owned();
     name.push(format!(".{}", std::process::id()));
     let fresh = path.with_file_name(name);
@@ -125,6 +128,15 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).unwrap(), "new");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_link_is_not_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("stdout");
+        std::os::unix::fs::symlink("/dev/null", &path).unwrap();
+        assert!(write_private(&path, "new").is_err());
+        assert!(fs::symlink_metadata(&path).unwrap().is_symlink());
     }
 
     #[test]

@@ -5,12 +5,15 @@ use std::net::IpAddr;
 use clap::Args;
 use mesh_core::{
     api::group::{CreateExternalPeer, FullGroup, GroupReply, PeerReply},
-    model::group::{Label, MemberId, PeerRole},
+    model::group::{Label, MemberId, PeerKind, PeerRole},
     plan::PublicKey,
 };
 
 use super::{Desk, show};
-use crate::{confirm::Confirmation, exit::Failure};
+use crate::{
+    confirm::Confirmation,
+    exit::{Exit, Failure},
+};
 
 #[derive(Debug, Args)]
 pub(crate) struct CreateArguments {
@@ -72,8 +75,14 @@ pub(super) fn create(desk: &Desk, arguments: &CreateArguments) -> Result<String,
 pub(super) fn delete(desk: &Desk, arguments: &DeleteArguments) -> Result<String, Failure> {
     let DeleteArguments { peer, group, confirmation } = arguments;
     let url = desk.group_url(group, &["peers", peer]);
+    let found: PeerReply = desk.daemon.get(url.clone())?;
+    if found.peer.kind != PeerKind::ExternalPeer {
+        let message = format!("{} is no external peer: a node runs it", found.peer.id);
+        let hint =
+            format!("`meshctl ng leave` there ends it, or `meshctl ng unlink {} {group}`", found.peer.parent_member);
+        return Err(Failure::new(Exit::Conflict, message, hint));
+    }
     if !confirmation.is_given() {
-        let found: PeerReply = desk.daemon.get(url.clone())?;
         let full: GroupReply = desk.daemon.get(desk.group_url(group, &[]))?;
         confirmation.ask(&consequence(&found, &full.network_group))?;
     }

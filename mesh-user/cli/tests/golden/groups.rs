@@ -232,6 +232,7 @@ fn get_config_with_a_key() {
 #[test]
 fn external() {
     let made = Answer::ok(&peer_reply(laptop()));
+    let run = mesh_core::model::group::Peer { kind: mesh_core::model::group::PeerKind::CleverPeer, ..laptop() };
     let server = format!(
         "ng create external laptop shop {KEY} --role server --ip 198.51.100.7 --port 51820 --member external_1 --hostname x"
     );
@@ -239,7 +240,8 @@ fn external() {
         forms(&format!("ng create external laptop shop {KEY}"), from_ref(&made)),
         transcript(&server, from_ref(&made)),
         transcript("ng create external laptop shop nonsense -F json", &[]),
-        forms("ng delete external laptop shop -y", from_ref(&made)),
+        forms("ng delete external laptop shop -y", &[made.clone(), made.clone()]),
+        transcript("ng delete external web shop -y", &[Answer::ok(&peer_reply(run))]),
         transcript("ng delete external laptop shop", &[made, Answer::ok(&group_reply(shop()))]),
     ];
     assert_snapshot!(texts.join("\n"));
