@@ -1,9 +1,16 @@
 //! Where a daemon is, and what is needed to trust it.
 
-use std::{fmt, fs, path::Path, path::PathBuf, sync::Arc};
+use std::{
+    fmt, fs,
+    io::{self, Read as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use hyper::Uri;
 use mesh_core::api::node::Server;
+use rustix::fs::OFlags;
 use rustls::{
     ClientConfig, RootCertStore,
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _},
@@ -12,6 +19,8 @@ use rustls::{
 use crate::Error;
 
 const PORT: u16 = 7443;
+/// Bytes of a PEM file.
+const LONGEST: u64 = 1 << 20;
 
 #[derive(Clone)]
 pub(crate) enum Place {
@@ -99,7 +108,22 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, String> {
-    fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))
+    regular(path).map_err(|error| format!("cannot read {}: {error}", path.display()))
+}
+
+/// Whoever names the file may be somebody else: a FIFO is not waited for, and a device without end is not read.
+fn regular(path: &Path) -> io::Result<Vec<u8>> {
+    let wait_for_nothing = OFlags::NONBLOCK.bits().cast_signed();
+    let file = fs::OpenOptions::new().read(true).custom_flags(wait_for_nothing).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
+    let mut bytes = Vec::new();
+    file.take(LONGEST + 1).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 > LONGEST {
+        true => Err(io::Error::other(format!("it has more than {LONGEST} bytes"))),
+        false => Ok(bytes),
+    }
 }
 
 #[cfg(test)]
@@ -127,5 +151,21 @@ mod tests {
         assert!(matches!(Place::new(&server("unix://run/x.sock")), Err(Error::Unusable { .. })));
         let Err(Error::Unusable { reason, .. }) = Place::new(&server("https://hub")) else { panic!("no ca") };
         assert_eq!(reason, "https needs `ca`: a PEM file");
+    }
+
+    #[test]
+    fn only_regular_files_of_some_size_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let fifo = path("fifo");
+        rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0).unwrap();
+        for wrong in [fifo.as_path(), Path::new("/dev/zero"), folder.path()] {
+            let told = read(wrong).unwrap_err();
+            assert_eq!(told, format!("cannot read {}: it is no regular file", wrong.display()));
+        }
+        fs::write(path("full"), vec![b'x'; LONGEST as usize]).unwrap();
+        assert_eq!(read(&path("full")).unwrap().len() as u64, LONGEST);
+        fs::write(path("over"), vec![b'x'; LONGEST as usize + 1]).unwrap();
+        assert!(read(&path("over")).unwrap_err().ends_with("it has more than 1048576 bytes"));
     }
 }

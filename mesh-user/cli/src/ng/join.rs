@@ -4,10 +4,12 @@ use std::{io::Write as _, path::PathBuf, time::Duration};
 
 use clap::Args;
 use mesh_core::{
-    api::node::{Join, JoinReply, LocalPeer},
+    api::{
+        group::SCHEMA,
+        node::{Join, JoinReply, LeaveReply},
+    },
     model::group::{Label, MemberId},
 };
-use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Desk, whoami};
@@ -46,20 +48,13 @@ pub(crate) struct LeaveArguments {
     member: Option<MemberId>,
 }
 
-/// `peer` is `null` where there was nothing to leave.
-#[derive(Debug, Serialize)]
-struct Left {
-    schema: u32,
-    peer: Option<LocalPeer>,
-}
-
 pub(super) fn join(desk: &Desk, arguments: &JoinArguments) -> Result<String, Failure> {
     let body = Join {
         org: desk.org.clone(),
         group: arguments.group.clone(),
         member: arguments.member.clone(),
         label: arguments.label.clone(),
-        netns: arguments.netns.clone().map(namespace),
+        netns: arguments.netns.clone().map(namespace).transpose()?,
         hub: arguments.hub.as_deref().map(daemon::server).transpose()?,
         patience: desk.daemon.timeout.as_secs(),
     };
@@ -73,21 +68,26 @@ pub(super) fn join(desk: &Desk, arguments: &JoinArguments) -> Result<String, Fai
             asked = ask(desk, &body) => asked.map(Some),
             () = stop.asked() => Ok(None),
         };
+        let mut member = arguments.member.clone();
         if let Some(reply) = asked? {
+            // The node may have joined the group as others too.
+            member = Some(reply.peer.member.clone());
             let mut output = std::io::stdout();
             let written = output.write_all(show(&reply)?.as_bytes()).and_then(|()| output.flush());
             written.map_err(|error| Failure::unexpected(format!("cannot write: {error}")))?;
             stop.asked().await;
         }
-        request_leave(desk, &arguments.group, arguments.member.as_ref()).await.map(|_| String::new())
+        request_leave(desk, &arguments.group, member.as_ref()).await.map(|_| String::new())
     })
 }
 
 pub(super) fn leave(desk: &Desk, arguments: &LeaveArguments) -> Result<String, Failure> {
     let left = desk.daemon.wait(request_leave(desk, &arguments.group, arguments.member.as_ref()))?;
-    desk.form.print(&left, |left| match &left.peer {
-        Some(peer) => format!("Left {} ({}): {} is free\n", peer.ng_label, peer.ng_id, peer.address),
-        None => format!("This node is not in {}\n", arguments.group),
+    let nothing = LeaveReply { schema: SCHEMA, peer: None };
+    desk.form.print(left.as_ref().unwrap_or(&nothing), |reply| match (&left, &reply.peer) {
+        (Some(_), Some(peer)) => format!("Left {} ({}): {} is free\n", peer.ng_label, peer.ng_id, peer.address),
+        (Some(_), None) => format!("Left {} before it gave an address\n", arguments.group),
+        (None, _) => format!("This node is not in {}\n", arguments.group),
     })
 }
 
@@ -97,23 +97,26 @@ async fn ask(desk: &Desk, body: &Join) -> Result<JoinReply, Failure> {
     Ok(desk.daemon.client.post("/v1/node/joins", body, deadline).await?)
 }
 
-async fn request_leave(desk: &Desk, group: &str, member: Option<&MemberId>) -> Result<Left, Failure> {
+/// `None` where there was nothing to leave.
+async fn request_leave(desk: &Desk, group: &str, member: Option<&MemberId>) -> Result<Option<LeaveReply>, Failure> {
     let mut url = mesh_client::Url::new("/v1/node/joins").segment(group).query("org", desk.org.as_str());
     if let Some(member) = member {
         url = url.query("member", member.as_str());
     }
-    let reply: Result<JoinReply, _> = desk.daemon.client.delete(url, desk.daemon.timeout).await;
+    let reply: Result<LeaveReply, _> = desk.daemon.client.delete(url, desk.daemon.timeout).await;
     match reply.map_err(Failure::from) {
-        Ok(JoinReply { schema, peer }) => Ok(Left { schema, peer: Some(peer) }),
-        Err(failure) if failure.exit == Exit::NotFound => {
-            Ok(Left { schema: mesh_core::api::group::SCHEMA, peer: None })
-        }
+        Ok(reply) => Ok(Some(reply)),
+        Err(failure) if failure.exit == Exit::NotFound => Ok(None),
         Err(failure) => Err(failure),
     }
 }
 
-fn namespace(path: PathBuf) -> PathBuf {
-    if path.components().count() == 1 && path.is_relative() { PathBuf::from("/run/netns").join(path) } else { path }
+/// As the daemon can use it, which works in another directory.
+fn namespace(path: PathBuf) -> Result<PathBuf, Failure> {
+    if path.components().count() == 1 && path.is_relative() {
+        return Ok(PathBuf::from("/run/netns").join(path));
+    }
+    std::path::absolute(&path).map_err(|error| Failure::unexpected(format!("{}: {error}", path.display())))
 }
 
 /// Somebody wants this program to end.

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `GET /v1/node/joins` | | [`JoinList`] |
 //! | `POST /v1/node/joins` | [`Join`] | [`JoinReply`], once the peer is up |
-//! | `DELETE /v1/node/joins/{ng}?org=&member=` | | [`JoinReply`] |
+//! | `DELETE /v1/node/joins/{ng}?org=&member=` | | [`LeaveReply`] |
 //! | `GET /v1/node/whoami` | | [`JoinList`], with the instances of the settings |
 
 use std::{net::IpAddr, path::PathBuf};
@@ -111,4 +111,11 @@ pub struct JoinList {
 pub struct JoinReply {
     pub schema: u32,
     pub peer: LocalPeer,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct LeaveReply {
+    pub schema: u32,
+    /// As it was; `null`: it was left before it had an address.
+    pub peer: Option<LocalPeer>,
 }

@@ -57,7 +57,7 @@ impl Caller {
         if self.rights.reads_all() { Ok(()) } else { Err(needed()) }
     }
 
-    fn has_role(&self) -> Result<(), Failure> {
+    pub(super) fn has_role(&self) -> Result<(), Failure> {
         match &*self.rights {
             Rights::Roles(roles) if roles.is_empty() => {
                 Err(Failure::permission(format!("{:?} has no role here", self.name)))

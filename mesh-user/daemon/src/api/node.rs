@@ -6,7 +6,7 @@ use axum::{Json, extract::State, http::StatusCode};
 use mesh_core::{
     api::{
         group::SCHEMA,
-        node::{Join, JoinList, JoinReply},
+        node::{Join, JoinList, JoinReply, LeaveReply, Server},
     },
     model::group::{MemberId, Org, PeerId},
     plan::DeviceName,
@@ -21,9 +21,12 @@ use super::{
     errors::Failure,
     request::{Body, Path, Query},
 };
-use crate::agent::{
-    Trouble, Undertaken,
-    local::{self, Local},
+use crate::{
+    agent::{
+        Trouble, Undertaken,
+        local::{self, Local},
+    },
+    kernel::netns,
 };
 
 /// A join that waits longer is asked for again.
@@ -42,7 +45,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         Endpoint::delete("/v1/node/joins/{ng}", leave, "Leaves a group that was joined")
             .query("org", "Of the group", text())
             .query("member", "Where the group was joined as several members", text())
-            .reply::<JoinReply>(),
+            .reply::<LeaveReply>(),
     ]
 }
 
@@ -63,9 +66,13 @@ async fn joins(State(api): State<Api>, caller: Caller) -> Result<Json<JoinList>,
 }
 
 async fn join(State(api): State<Api>, Body(join): Body<Join>) -> Result<Json<JoinReply>, Failure> {
+    check_paths(&join)?;
     let patience = Duration::from_secs(join.patience).min(LONGEST);
-    let Undertaken { peer, refused } =
-        timeout(patience, api.agency.join(join)).await.map_err(|_| late("no answer of the hub"))??;
+    let undertaken = timeout(patience, api.agency.join(join)).await.map_err(|_| {
+        let hint = "ask again; 'meshctl ng whoami' shows whether the join was undertaken all the same";
+        late("no answer of the hub", hint)
+    })?;
+    let Undertaken { peer, refused } = undertaken?;
     let is_up = api.until_up(&peer);
     let refused = async move {
         match refused.await {
@@ -77,9 +84,28 @@ async fn join(State(api): State<Api>, Body(join): Body<Join>) -> Result<Json<Joi
     select! {
         reply = timeout(patience, is_up) => match reply {
             Ok(reply) => Ok(Json(reply)),
-            Err(_) => Err(late(&api.missing(&peer))),
+            Err(_) => {
+                let hint = "meshd goes on trying: 'meshctl ng whoami' shows how far it is, 'meshctl ng leave' ends it";
+                Err(late(&api.missing(&peer), hint))
+            }
         },
         trouble = refused => Err(trouble.into()),
+    }
+}
+
+/// Before anything of it is written down: whoever asks has a working directory of its own.
+fn check_paths(join: &Join) -> Result<(), Failure> {
+    let files = |Server { server: _, ca, cert, key }: &Server| [ca.clone(), cert.clone(), key.clone()];
+    let files = join.hub.as_ref().map(files).into_iter().flatten().flatten();
+    if let Some(path) = files.chain(join.netns.clone()).find(|path| !path.is_absolute()) {
+        return Err(Failure::invalid(format!("{} is no absolute path", path.display()), "begin it with /"));
+    }
+    match &join.netns {
+        Some(path) if netns::identity(path).is_none() => {
+            let message = format!("there is no network namespace {}", path.display());
+            Err(Failure::new(StatusCode::NOT_FOUND, "not_found", message, "make it first, or leave --netns out"))
+        }
+        Some(_) | None => Ok(()),
     }
 }
 
@@ -87,7 +113,7 @@ async fn leave(
     State(api): State<Api>,
     Path(ng): Path<String>,
     Query(Which { org, member }): Query<Which>,
-) -> Result<Json<JoinReply>, Failure> {
+) -> Result<Json<LeaveReply>, Failure> {
     let org = org.map_or_else(|| "default".parse(), Ok)?;
     let before = api.local_peers(|_| true);
     let peer = api.agency.leave(org, ng, member).await?;
@@ -102,14 +128,13 @@ async fn leave(
     };
     // A hub that is away is told later.
     let is_gone = timeout(LEAVING, gone).await.is_ok();
-    let left = before.peers.into_iter().find(|local| local.peer == peer).map(|mut local| {
+    let peer = before.peers.into_iter().find(|local| local.peer == peer).map(|mut local| {
         local.up = false;
         local.detail = if is_gone { String::new() } else { "the hub is told as soon as it can be reached".to_owned() };
         local.peers.clear();
         local
     });
-    let peer = left.ok_or_else(|| Failure::not_found("the group was joined, and its peer never had an address"))?;
-    Ok(Json(JoinReply { schema: SCHEMA, peer }))
+    Ok(Json(LeaveReply { schema: SCHEMA, peer }))
 }
 
 impl Api {
@@ -150,8 +175,7 @@ fn find(locals: &[Arc<Local>], peer: &PeerId) -> Option<Arc<Local>> {
     locals.iter().find(|local| local.kept.peer == *peer).cloned()
 }
 
-fn late(missing: &str) -> Failure {
-    let hint = "meshd goes on trying: 'meshctl ng whoami' shows how far it is, 'meshctl ng leave' ends it";
+fn late(missing: &str, hint: &str) -> Failure {
     Failure::new(StatusCode::GATEWAY_TIMEOUT, "timeout", format!("the peer is not up: {missing}"), hint)
 }
 

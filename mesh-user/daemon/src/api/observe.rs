@@ -51,8 +51,12 @@ async fn show(State(api): State<Api>, caller: Caller) -> Result<Json<Status>, Fa
     Ok(Json(status::status(&api)))
 }
 
-/// Anybody who has a role may ask.
-async fn health(State(api): State<Api>, Path(check): Path<String>) -> Result<Json<&'static str>, Failure> {
+/// Anybody who has a role may ask; problems name what not everybody sees.
+async fn health(
+    State(api): State<Api>,
+    caller: Caller,
+    Path(check): Path<String>,
+) -> Result<Json<&'static str>, Failure> {
     let snapshot = Arc::clone(&api.snapshots.borrow());
     let problem = match check.as_str() {
         "live" => {
@@ -61,9 +65,13 @@ async fn health(State(api): State<Api>, Path(check): Path<String>) -> Result<Jso
         }
         "startup" => (!snapshot.started).then(|| "the first plan is not in force yet".to_owned()),
         "ready" if !snapshot.started => Some("the first plan is not in force yet".to_owned()),
-        "ready" => {
-            snapshot.problems.first().map(|first| format!("{} problems, the first: {first}", snapshot.problems.len()))
-        }
+        "ready" => snapshot.problems.first().map(|first| {
+            let number = snapshot.problems.len();
+            match caller.reads_all() {
+                Ok(()) => format!("{number} problems, the first: {first}"),
+                Err(_) => format!("{number} problems"),
+            }
+        }),
         other => {
             return Err(Failure::not_found(format!("no health check {other:?}: there are live, ready and startup")));
         }

@@ -5,7 +5,9 @@ use std::{
     fs, io,
     net::SocketAddr,
     path::Path,
+    pin::Pin,
     sync::Arc,
+    task::{Context as Polling, Poll},
     time::{Duration, SystemTime},
 };
 
@@ -22,9 +24,11 @@ use rustls::{
     server::WebPkiClientVerifier,
 };
 use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
-    time::{sleep, timeout},
+    time::{Sleep, sleep, timeout},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
@@ -34,12 +38,27 @@ use super::caller::Caller;
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Handshakes at a time; more wait in the kernel's queue.
 const HANDSHAKES: usize = 64;
+/// Connections at a time, with those in their handshake; more wait in the kernel's queue, and descriptors are left for
+/// tunnels.
+const CONNECTIONS: usize = 256;
+/// Who has no role has so long to be told so.
+const REFUSAL: Duration = Duration::from_secs(5);
 
 pub(super) struct Tls {
     tcp: TcpListener,
     files: Files,
     principals: BTreeMap<PrincipalName, Vec<Role>>,
-    handshakes: JoinSet<Option<(TlsStream<TcpStream>, SocketAddr)>>,
+    handshakes: JoinSet<Option<(TlsStream<TcpStream>, OwnedSemaphorePermit)>>,
+    places: Arc<Semaphore>,
+}
+
+/// A connection that has its handshake behind it.
+#[derive(Debug)]
+pub(super) struct Connection {
+    stream: TlsStream<TcpStream>,
+    /// Ends it, whatever it is doing; none for who has a role.
+    end: Option<Pin<Box<Sleep>>>,
+    _place: OwnedSemaphorePermit,
 }
 
 /// Who connected from where.
@@ -54,14 +73,14 @@ impl Tls {
         let listen = settings.listen;
         let tcp = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen} for the API"))?;
         tracing::info!(%listen, principals = principals.len(), "the API is served with mutual TLS");
-        Ok(Tls { tcp, files, principals, handshakes: JoinSet::new() })
+        Ok(Tls { tcp, files, principals, handshakes: JoinSet::new(), places: Arc::new(Semaphore::new(CONNECTIONS)) })
     }
 
-    fn begin(&mut self, stream: TcpStream, from: SocketAddr) {
+    fn begin(&mut self, stream: TcpStream, from: SocketAddr, place: OwnedSemaphorePermit) {
         let acceptor = TlsAcceptor::from(self.files.current());
         self.handshakes.spawn(async move {
             match timeout(HANDSHAKE, acceptor.accept(stream)).await {
-                Ok(Ok(stream)) => Some((stream, from)),
+                Ok(Ok(stream)) => Some((stream, place)),
                 Ok(Err(error)) => {
                     tracing::warn!(%from, reason = %error, "refused: the TLS handshake failed");
                     None
@@ -82,15 +101,20 @@ impl Tls {
 }
 
 impl Listener for Tls {
-    type Io = TlsStream<TcpStream>;
+    type Io = Connection;
     type Addr = Origin;
 
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
         loop {
             let room = self.handshakes.len() < HANDSHAKES;
+            let (tcp, places) = (&self.tcp, Arc::clone(&self.places));
+            let accept = async move {
+                let place = places.acquire_owned().await.map_err(io::Error::other)?;
+                tcp.accept().await.map(|(stream, from)| (stream, from, place))
+            };
             tokio::select! {
-                accepted = self.tcp.accept(), if room => match accepted {
-                    Ok((stream, from)) => self.begin(stream, from),
+                accepted = accept, if room => match accepted {
+                    Ok((stream, from, place)) => self.begin(stream, from, place),
                     Err(error) => {
                         // Out of file descriptors, as a rule: it passes when connections end.
                         tracing::warn!(%error, "cannot accept a connection to the API");
@@ -98,9 +122,10 @@ impl Listener for Tls {
                     }
                 },
                 Some(done) = self.handshakes.join_next() => {
-                    if let Ok(Some((stream, _))) = done {
+                    if let Ok(Some((stream, place))) = done {
                         let origin = self.origin(&stream);
-                        return (stream, origin);
+                        let end = origin.caller.has_role().is_err().then(|| Box::pin(sleep(REFUSAL)));
+                        return (Connection { stream, end, _place: place }, origin);
                     }
                 }
             }
@@ -109,6 +134,34 @@ impl Listener for Tls {
 
     fn local_addr(&self) -> io::Result<Self::Addr> {
         Ok(Origin { caller: Caller::principal("", &BTreeMap::new()) })
+    }
+}
+
+impl Connection {
+    /// The stream, unless the time is over.
+    fn poll_open(&mut self, task: &mut Polling<'_>) -> io::Result<Pin<&mut TlsStream<TcpStream>>> {
+        let is_over = self.end.as_mut().is_some_and(|end| end.as_mut().poll(task).is_ready());
+        if is_over { Err(io::ErrorKind::TimedOut.into()) } else { Ok(Pin::new(&mut self.stream)) }
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(mut self: Pin<&mut Self>, task: &mut Polling<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.poll_open(task)?.poll_read(task, into)
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(mut self: Pin<&mut Self>, task: &mut Polling<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_open(task)?.poll_write(task, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, task: &mut Polling<'_>) -> Poll<io::Result<()>> {
+        self.poll_open(task)?.poll_flush(task)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, task: &mut Polling<'_>) -> Poll<io::Result<()>> {
+        self.poll_open(task)?.poll_shutdown(task)
     }
 }
 

@@ -6,12 +6,15 @@
 use std::{
     fs::File,
     io,
-    os::fd::AsFd as _,
+    os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context as _, Result};
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use rustix::{
+    fs::{Mode, OFlags},
+    thread::{LinkNameSpaceType, move_into_link_name_space},
+};
 
 /// File system type of what a namespace's path leads to (`NSFS_MAGIC`, linux/magic.h).
 const NSFS: u64 = 0x6e73_6673;
@@ -32,10 +35,8 @@ impl std::fmt::Display for Identity {
 
 /// The namespace that `path` (`/run/netns/NAME`, `/proc/PID/ns/net`) leads to; `None`: to none, or it is gone.
 pub fn identity(path: &Path) -> Option<Identity> {
-    let file = File::open(path).ok()?;
-    let kind = rustix::fs::fstatfs(&file).ok()?.f_type;
-    let stat = rustix::fs::fstat(&file).ok()?;
-    (u64::try_from(kind) == Ok(NSFS)).then_some(Identity { device: stat.st_dev, inode: stat.st_ino })
+    let stat = rustix::fs::fstat(place(path).ok()??).ok()?;
+    Some(Identity { device: stat.st_dev, inode: stat.st_ino })
 }
 
 /// Does `work` in the namespace of `path`; `None`: in this one, on this thread.
@@ -54,13 +55,26 @@ pub fn within<T: Send>(path: Option<&Path>, work: impl FnOnce() -> Result<T> + S
 }
 
 fn open(path: &Path) -> Result<File> {
-    File::open(path).map_err(|error| {
-        let shown = path.display();
-        match error.kind() {
-            io::ErrorKind::NotFound => anyhow::anyhow!("there is no network namespace {shown}"),
-            _ => anyhow::anyhow!("cannot open the network namespace {shown}: {error}"),
+    let shown = path.display();
+    // What was looked at is what is opened, whatever the path leads to by now.
+    let opened = place(path)
+        .and_then(|place| place.map(|place| File::open(format!("/proc/self/fd/{}", place.as_raw_fd()))).transpose());
+    match opened {
+        Ok(Some(file)) => Ok(file),
+        Ok(None) => Err(anyhow::anyhow!("{shown} is no network namespace")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(anyhow::anyhow!("there is no network namespace {shown}"))
         }
-    })
+        Err(error) => Err(anyhow::anyhow!("cannot open the network namespace {shown}: {error}")),
+    }
+}
+
+/// Where the path leads, without opening what is there: a FIFO would wait for its other end, and a device might do
+/// something. `None`: not to a namespace.
+fn place(path: &Path) -> io::Result<Option<OwnedFd>> {
+    let place = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    let kind = rustix::fs::fstatfs(&place)?.f_type;
+    Ok((u64::try_from(kind) == Ok(NSFS)).then_some(place))
 }
 
 /// A name for messages.
@@ -91,5 +105,11 @@ mod tests {
         assert_eq!(identity(Path::new("/nonexistent")), None);
         let error = within(Some(Path::new("/nonexistent")), || Ok(())).unwrap_err().to_string();
         assert_eq!(error, "there is no network namespace /nonexistent");
+        let folder = tempfile::tempdir().unwrap();
+        let fifo = folder.path().join("fifo");
+        rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, Mode::RWXU, 0).unwrap();
+        assert_eq!(identity(&fifo), None, "and nobody waits for its other end");
+        let error = within(Some(&fifo), || Ok(())).unwrap_err().to_string();
+        assert_eq!(error, format!("{} is no network namespace", fifo.display()));
     }
 }

@@ -17,6 +17,10 @@ fn malformed() -> Vec<Case> {
     const JSON: &str = "Content-Type: application/json";
     let post =
         |body: &str, status, code| case("POST", GROUPS, &["--header", JSON, "--data-binary", body], status, code);
+    let join = |fields: &str, status, code| {
+        let body = format!("{{\"org\":\"default\",\"group\":\"myNG\",\"patience\":1,{fields}}}");
+        case("POST", "/v1/node/joins", &["--header", JSON, "--data-binary", &body], status, code)
+    };
     vec![
         case("GET", "/", &[], 404, "not_found"),
         case("GET", "/v1/nothing", &[], 404, "not_found"),
@@ -51,6 +55,10 @@ fn malformed() -> Vec<Case> {
         post("{\"label\":\"a\",\"tags\":[\"a b\"]}", 400, "invalid"),
         post("{\"label\":\"a\",\"members\":[{\"id\":\"nobody\"}]}", 400, "invalid"),
         post("{\"label\":\"\\ud800\"}", 400, "invalid"),
+        join("\"netns\":\"run/netns/x\"", 400, "invalid"),
+        join("\"netns\":\"/nonexistent\"", 404, "not_found"),
+        join("\"netns\":\"/dev/zero\"", 404, "not_found"),
+        join("\"hub\":{\"server\":\"https://hub\",\"key\":\"hub.key\"}", 400, "invalid"),
     ]
 }
 
