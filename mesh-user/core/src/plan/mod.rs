@@ -37,7 +37,7 @@ pub use check::{Violation, check};
 pub use compile::plan;
 pub use groups::{GROUP_DEVICE_PREFIX, GroupPeer, GroupPlan, GroupTunnel, Placement, group_device_name, plan_groups};
 pub use taken::taken;
-pub use tunnels::device_name;
+pub use tunnels::{device_name, fnv1a};
 
 /// Protocol number of every route, rule and neighbour that is ours (`/etc/iproute2/rt_protos`).
 pub const ROUTE_PROTOCOL: u8 = 177;

@@ -48,7 +48,7 @@ pub(super) fn tunnel(
 }
 
 /// FNV-1a, 64 bits (draft-eastlake-fnv): short, stable over releases, and nobody's secret.
-pub(super) fn fnv1a(bytes: &[u8]) -> u64 {
+pub fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 

@@ -135,7 +135,7 @@ impl Agent {
         if kept.was_registered {
             drop(refuse);
         } else {
-            self.waiting.insert(peer.clone(), refuse);
+            self.waiting.entry(peer.clone()).or_default().push(refuse);
         }
         Ok(Undertaken { peer, refused })
     }
@@ -196,7 +196,7 @@ impl Agent {
     }
 
     /// A join that is refused leaves nothing.
-    pub(super) fn withdraw(&mut self, peer: &PeerId, trouble: Trouble, waiting: oneshot::Sender<Trouble>) {
+    pub(super) fn withdraw(&mut self, peer: &PeerId, trouble: &Trouble, waiting: Vec<oneshot::Sender<Trouble>>) {
         let purpose = self.ledger.peers.iter().find(|kept| kept.peer == *peer).map(|kept| kept.purpose.clone());
         if let Some(purpose) = purpose {
             self.attempts.remove(peer);
@@ -206,7 +206,10 @@ impl Agent {
                 tracing::error!(%peer, "a join that was refused could not be forgotten: is the disk full?");
             }
         }
-        let _ = waiting.send(trouble);
+        for waiting in waiting {
+            // Whoever asked may have gone.
+            let _ = waiting.send(trouble.clone());
+        }
     }
 
     fn leave(&mut self, org: &Org, group: &str, member: Option<&MemberId>) -> Result<PeerId, Trouble> {

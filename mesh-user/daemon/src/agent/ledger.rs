@@ -68,6 +68,9 @@ struct Unsaved {
 impl Ledger {
     pub(super) fn open(state: StateDirectory) -> Result<Ledger> {
         let (peers, joins) = (state.ledger(PEERS)?.unwrap_or_default(), state.ledger(JOINS)?.unwrap_or_default());
+        // A key is made before its peer is written down, and outlives it there: a crash between leaves it.
+        let peers: Vec<Kept> = peers;
+        state.keep_peer_keys(|peer| peers.iter().any(|kept| kept.peer == *peer))?;
         Ok(Ledger { state, peers, joins, unsaved: Unsaved::default() })
     }
 
@@ -132,6 +135,24 @@ mod tests {
         };
         let peer = peer.parse().unwrap();
         Kept { purpose, peer, is_external: false, label: None, listen_port: 51820, was_registered: false }
+    }
+
+    #[test]
+    fn keys_that_a_crash_left_are_swept() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = StateDirectory::open(directory.path()).unwrap();
+        let mut ledger = Ledger::open(state.clone()).unwrap();
+        let known = kept("peer_4b1f8bd6-2dd7-4d4b-9c7a-0f9f3a9d0a02");
+        let key = state.peer_key(&known.peer).unwrap();
+        let orphan = "peer_4b1f8bd6-2dd7-4d4b-9c7a-0f9f3a9d0a03".parse().unwrap();
+        state.peer_key(&orphan).unwrap();
+        ledger.add(known.clone());
+        ledger.save_rest().unwrap();
+        Ledger::open(state.clone()).unwrap();
+        let left = std::fs::read_dir(directory.path().join("keys")).unwrap();
+        let left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, [format!("{}.key", known.peer).as_str()]);
+        assert_eq!(state.peer_key(&known.peer).unwrap(), key);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::{
 use anyhow::Result;
 use mesh_client::{Client, Event, Events, Url};
 use mesh_core::{
-    api::group::WatchEvent,
+    api::{group::WatchEvent, node::Server},
     model::group::{GroupId, MemberId, Org},
     registry::{Entry, Key, Object, Registry, Revision, Rights, View},
 };
@@ -63,7 +63,8 @@ pub(super) struct Mirror {
 /// The copy on disk.
 #[derive(Serialize, Deserialize)]
 struct Kept {
-    server: String,
+    /// With the certificate: what is seen depends on who asks.
+    server: Server,
     filter: Filter,
     revision: u64,
     entries: Vec<KeptEntry>,
@@ -83,7 +84,7 @@ impl Filter {
 }
 
 impl Mirror {
-    pub(super) fn start(client: Client, server: String, state: StateDirectory) -> Mirror {
+    pub(super) fn start(client: Client, server: Server, state: StateDirectory) -> Mirror {
         let mut following = Following {
             client,
             server,
@@ -119,7 +120,7 @@ impl Drop for Mirror {
 
 struct Following {
     client: Client,
-    server: String,
+    server: Server,
     state: StateDirectory,
     /// That the registry is the answer to.
     kept_filter: Filter,
@@ -152,7 +153,7 @@ impl Following {
             let reason = ended.err().map_or_else(|| "it ended the stream".to_owned(), |error| error.to_string());
             self.sight.send_modify(|sight| {
                 if sight.is_reachable || sight.trouble.is_empty() {
-                    tracing::warn!(hub = self.server, "the hub is lost, what is known stays in force: {reason}");
+                    tracing::warn!(hub = self.server.server, "the hub is lost, what is known stays in force: {reason}");
                 }
                 sight.is_reachable = false;
                 sight.trouble = reason;
@@ -186,9 +187,16 @@ impl Following {
     fn hear(&mut self, filter: &Filter, reading: &mut Reading, event: &Event) {
         match reading.take(event) {
             Taken::More => {}
-            Taken::Begun { resumed } => reading.is_fresh = !resumed,
+            Taken::Begun { resumed } => {
+                reading.is_fresh = !resumed;
+                reading.is_partial = false;
+            }
             Taken::Synced(revision) => self.synced(filter, reading, revision),
-            Taken::Unknown(what) => tracing::debug!(hub = self.server, "not understood, left out: {what}"),
+            Taken::Unreadable(what) => {
+                tracing::warn!(hub = self.server.server, "is this meshd older than the hub? left out: {what}");
+                reading.is_partial = true;
+            }
+            Taken::Unknown(what) => tracing::debug!(hub = self.server.server, "not understood, left out: {what}"),
         }
     }
 
@@ -209,15 +217,17 @@ impl Following {
         } else {
             self.registry.apply(revision, reading.entries.drain(..));
         }
-        self.kept_filter.clone_from(filter);
+        // Without a filter nothing is resumed: what is missing is said again at the next opportunity.
+        self.kept_filter = if reading.is_partial { Filter::default() } else { filter.clone() };
+        let is_current = !reading.is_partial;
         self.save_at.get_or_insert(Instant::now() + KEEPING);
         let registry = Arc::new(self.registry.clone());
         self.sight.send_modify(|sight| {
             if !sight.is_reachable {
-                tracing::info!(hub = self.server, revision = revision.0, "follows the hub");
+                tracing::info!(hub = self.server.server, revision = revision.0, "follows the hub");
             }
             let trouble = String::new();
-            *sight = Sight { registry, is_informed: true, is_current: true, is_reachable: true, trouble };
+            *sight = Sight { registry, is_informed: true, is_current, is_reachable: true, trouble };
         });
     }
 
@@ -230,10 +240,13 @@ impl Following {
             }
         };
         let Some(kept) = kept.filter(|kept| kept.server == self.server) else { return };
+        let count = kept.entries.len();
         let entries =
             kept.entries.into_iter().filter_map(|entry| parse(&entry.key, entry.modified, Some(entry.value)).ok());
-        self.registry.apply(Revision(kept.revision), entries.collect::<Vec<_>>());
-        self.kept_filter = kept.filter;
+        let entries: Vec<_> = entries.collect();
+        // What another version kept and this one cannot read must be said again.
+        self.kept_filter = if entries.len() == count { kept.filter } else { Filter::default() };
+        self.registry.apply(Revision(kept.revision), entries);
         let registry = Arc::new(self.registry.clone());
         self.sight.send_modify(|sight| *sight = Sight { registry, is_informed: true, ..Sight::default() });
     }
@@ -276,13 +289,20 @@ fn share(old: &Registry, revision: Revision, entries: impl Iterator<Item = Entry
 struct Reading {
     /// The hub says everything anew.
     is_fresh: bool,
+    /// Something of it could not be read, so that what is not known may be there.
+    is_partial: bool,
     entries: Vec<Entry>,
 }
 
 enum Taken {
     More,
-    Begun { resumed: bool },
+    Begun {
+        resumed: bool,
+    },
     Synced(Revision),
+    /// An object of a kind that is known.
+    Unreadable(String),
+    /// Of no concern to this version.
     Unknown(String),
 }
 
@@ -296,6 +316,7 @@ impl Reading {
                     self.entries.push(entry);
                     Taken::More
                 }
+                Err(error) if key.parse::<Key>().is_ok() => Taken::Unreadable(format!("{key}: {error:#}")),
                 Err(error) => Taken::Unknown(error.to_string()),
             },
             Err(error) => Taken::Unknown(error.to_string()),

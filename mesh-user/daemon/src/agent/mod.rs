@@ -38,6 +38,7 @@ use mesh_core::{
 };
 use tokio::{
     sync::{mpsc, oneshot, watch},
+    task::AbortHandle,
     time::{MissedTickBehavior, interval},
 };
 
@@ -91,7 +92,7 @@ pub struct Agent {
     keys: BTreeMap<PeerId, PublicKey>,
     attempts: BTreeMap<PeerId, Attempt>,
     /// Who waits for the registration of a peer, to hear that it was refused.
-    waiting: BTreeMap<PeerId, oneshot::Sender<Trouble>>,
+    waiting: BTreeMap<PeerId, Vec<oneshot::Sender<Trouble>>>,
     /// What has no peer yet, and why.
     lacking: Vec<(Purpose, String)>,
     /// What was told last of the agent's own trouble; empty: it has none.
@@ -110,6 +111,7 @@ struct Office {
     home: Home,
     desk: Desk,
     follows: Follows,
+    waking: AbortHandle,
 }
 
 #[derive(Debug)]
@@ -247,20 +249,20 @@ impl Agent {
     }
 
     fn open_office(&mut self, home: &Home) -> Result<(), Trouble> {
-        let (desk, follows) = match home {
+        let (desk, follows, waking) = match home {
             Home::Own => {
                 let registry = self.registrar.registry();
-                wake_on(registry.clone(), self.wake.0.clone());
-                (Desk::Own(self.registrar.clone()), Follows::Own(registry))
+                let waking = wake_on(registry.clone(), self.wake.0.clone());
+                (Desk::Own(self.registrar.clone()), Follows::Own(registry), waking)
             }
             Home::Hub(server) => {
                 let client = Client::new(server)?;
-                let mirror = Mirror::start(client.clone(), server.server.clone(), self.state.clone());
-                wake_on(mirror.sight.clone(), self.wake.0.clone());
-                (Desk::Hub(client), Follows::Hub(mirror))
+                let mirror = Mirror::start(client.clone(), server.clone(), self.state.clone());
+                let waking = wake_on(mirror.sight.clone(), self.wake.0.clone());
+                (Desk::Hub(client), Follows::Hub(mirror), waking)
             }
         };
-        self.offices.push(Office { home: home.clone(), desk, follows });
+        self.offices.push(Office { home: home.clone(), desk, follows, waking });
         Ok(())
     }
 
@@ -281,6 +283,9 @@ impl Agent {
                 filter.groups.insert(purpose.group.clone());
             }
         }
+        // Blocks are told of these alone, as soon as there is one.
+        let joined = self.ledger.joins.iter().filter(|joined| joined.purpose.home == *home);
+        filter.members.extend(joined.map(|joined| joined.purpose.member.clone()));
         if *home == self.home {
             for instance in &self.instances {
                 filter.orgs.insert(instance.org.clone());
@@ -315,15 +320,23 @@ impl Office {
     }
 }
 
+/// The own store outlives its office.
+impl Drop for Office {
+    fn drop(&mut self) {
+        self.waking.abort();
+    }
+}
+
 /// Wake-ups merge. Ends with the sender of values, or with the agent.
-fn wake_on<T: Send + Sync + 'static>(mut values: watch::Receiver<T>, wake: mpsc::Sender<()>) {
-    tokio::spawn(async move {
+fn wake_on<T: Send + Sync + 'static>(mut values: watch::Receiver<T>, wake: mpsc::Sender<()>) -> AbortHandle {
+    let waking = tokio::spawn(async move {
         while values.changed().await.is_ok() {
             if matches!(wake.try_send(()), Err(mpsc::error::TrySendError::Closed(()))) {
                 return;
             }
         }
     });
+    waking.abort_handle()
 }
 
 fn server(contexts: &Path, name: &str) -> Result<Server> {

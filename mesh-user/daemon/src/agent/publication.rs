@@ -54,14 +54,19 @@ impl Agent {
         self.ledger.peers.iter().all(|kept| self.sight(&kept.purpose.home).is_informed)
     }
 
-    /// The groups that local peers are in.
+    /// The groups that local peers are in. Where two ways lead to one hub, what the fresher copy says.
     fn groups(&self) -> BTreeMap<GroupId, Arc<Group>> {
-        let mut groups = BTreeMap::new();
+        let mut groups: BTreeMap<GroupId, (bool, Arc<Group>)> = BTreeMap::new();
         for kept in &self.ledger.peers {
-            let known = self.sight(&kept.purpose.home).registry.groups.get(&kept.purpose.group).cloned();
-            groups.extend(known.map(|group| (kept.purpose.group.clone(), group)));
+            let sight = self.sight(&kept.purpose.home);
+            let Some(group) = sight.registry.groups.get(&kept.purpose.group) else { continue };
+            let freshness = (sight.is_current, group.group.modified);
+            let known = groups.get(group.id()).map(|(is_current, known)| (*is_current, known.group.modified));
+            if known.is_none_or(|known| known < freshness) {
+                groups.insert(group.id().clone(), (sight.is_current, Arc::clone(group)));
+            }
         }
-        groups
+        groups.into_iter().map(|(id, (_, group))| (id, group)).collect()
     }
 
     fn names(&self, groups: &BTreeMap<GroupId, Arc<Group>>) -> LocalGroups {

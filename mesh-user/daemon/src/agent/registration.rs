@@ -258,7 +258,7 @@ impl Agent {
                 let is_refused = trouble.is_final && is_create && !is_made;
                 attempt.trouble = Some(trouble.clone());
                 if is_refused && let Some(waiting) = self.waiting.remove(&peer) {
-                    self.withdraw(&peer, trouble, waiting);
+                    self.withdraw(&peer, &trouble, waiting);
                 }
             }
         }

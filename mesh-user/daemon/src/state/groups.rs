@@ -12,8 +12,9 @@ use std::{
 use anyhow::{Context as _, Result};
 use ipnet::IpNet;
 use mesh_core::{
+    api::node::Server,
     model::group::{GroupId, PeerId},
-    plan::{DeviceName, GroupTunnel, PublicKey},
+    plan::{DeviceName, GroupTunnel, PublicKey, fnv1a},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -71,11 +72,11 @@ impl StateDirectory {
     }
 
     /// What was kept of a hub's registry.
-    pub fn mirror<T: DeserializeOwned>(&self, server: &str) -> Result<Option<T>> {
+    pub fn mirror<T: DeserializeOwned>(&self, server: &Server) -> Result<Option<T>> {
         self.load(&mirror_file(server))
     }
 
-    pub fn save_mirror<T: Serialize>(&self, server: &str, mirror: &T) -> Result<()> {
+    pub fn save_mirror<T: Serialize>(&self, server: &Server, mirror: &T) -> Result<()> {
         self.save(&mirror_file(server), mirror)
     }
 
@@ -96,6 +97,24 @@ impl StateDirectory {
         keys::load_or_create(&key_file(&directory, peer))
     }
 
+    /// Forgets the keys of all other peers.
+    pub fn keep_peer_keys(&self, is_known: impl Fn(&PeerId) -> bool) -> Result<()> {
+        let directory = self.path.join(KEYS);
+        let failed = || format!("cannot list {}", directory.display());
+        let entries = match fs::read_dir(&directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            entries => entries.with_context(failed)?,
+        };
+        for entry in entries {
+            let name = entry.with_context(failed)?.file_name();
+            let peer = name.to_str().and_then(|name| name.strip_suffix(".key")?.parse().ok());
+            if let Some(peer) = peer.filter(|peer| !is_known(peer)) {
+                self.forget_peer_key(&peer)?;
+            }
+        }
+        Ok(())
+    }
+
     /// After the peer is deleted, nothing has use for its key.
     pub fn forget_peer_key(&self, peer: &PeerId) -> Result<()> {
         let path = key_file(&self.path.join(KEYS), peer);
@@ -108,10 +127,17 @@ impl StateDirectory {
     }
 }
 
-/// One file for each hub; the file itself says of which.
-fn mirror_file(server: &str) -> String {
+/// One file for each hub and certificate; the file itself says of which.
+fn mirror_file(server: &Server) -> String {
     let plain = |letter: char| if letter.is_ascii_alphanumeric() || letter == '.' { letter } else { '-' };
-    format!("mirror-{}.json", server.chars().map(plain).collect::<String>())
+    let name: String = server.server.chars().map(plain).collect();
+    let Server { ca, cert, key, .. } = server;
+    if (ca, cert, key) == (&None, &None, &None) {
+        return format!("mirror-{name}.json");
+    }
+    // Paths may be longer than a file name.
+    let paths = fnv1a(format!("{ca:?} {cert:?} {key:?}").as_bytes());
+    format!("mirror-{name}-{paths:016x}.json")
 }
 
 /// An id of a peer has only letters, digits, `_` and `-`.

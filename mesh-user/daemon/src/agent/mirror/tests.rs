@@ -66,10 +66,14 @@ fn view() -> View {
     View { members: filter().members, ..View::all(Rights::All) }
 }
 
+fn server(cert: Option<&str>) -> Server {
+    Server { server: "unix:///hub".to_owned(), ca: None, cert: cert.map(Into::into), key: None }
+}
+
 fn following(state: &StateDirectory) -> Following {
     let mut following = Following {
         client: Client::unix(Path::new("/nonexistent")),
-        server: "unix:///hub".to_owned(),
+        server: server(None),
         state: state.clone(),
         kept_filter: Filter::default(),
         registry: Registry::default(),
@@ -111,6 +115,27 @@ fn what_is_told_is_known_after_it_was_told_whole_and_kept_for_the_next_run() {
     assert_eq!((next.kept_filter, next.registry.revision), (filter(), hub.registry.revision));
     let sight = next.sight.borrow();
     assert!(sight.is_informed && !sight.is_current && !sight.is_reachable, "{sight:?}");
+}
+
+#[test]
+fn what_one_certificate_sees_is_kept_apart_from_what_another_sees() {
+    let directory = tempfile::tempdir().unwrap();
+    let state = StateDirectory::open(directory.path()).unwrap();
+    let (mut hub, mut copy, mut reading) = (Hub::default(), following(&state), Reading::default());
+    hub.create("one", "app_a");
+    hear(&mut copy, &mut reading, &hub.said(Some(false), view().entries(&hub.registry)));
+    copy.save_now();
+    for cert in ["/a/b.pem", "/a-b.pem"] {
+        let mut other = following(&state);
+        other.server = server(Some(cert));
+        other.registry = Registry::default();
+        other.sight.send_replace(Sight::default());
+        other.load();
+        assert!(!other.sight.borrow().is_informed, "{cert}");
+        other.save_at = Some(Instant::now());
+        other.save_now();
+    }
+    assert_eq!(labels(&following(&state)), ["one"]);
 }
 
 #[test]
@@ -158,6 +183,27 @@ fn what_a_later_version_says_is_left_out() {
         events.insert(1, Event { data: data.to_owned(), ..Event::default() });
     }
     hear(&mut copy, &mut reading, &events);
+    assert_eq!(labels(&copy), ["one"]);
+    assert!(copy.sight.borrow().is_current, "what is of no concern is not missing");
+}
+
+#[test]
+fn an_object_that_cannot_be_read_is_not_an_object_that_is_gone() {
+    let directory = tempfile::tempdir().unwrap();
+    let state = StateDirectory::open(directory.path()).unwrap();
+    let (mut hub, mut copy, mut reading) = (Hub::default(), following(&state), Reading::default());
+    hub.create("one", "app_a");
+    let mut events = hub.said(Some(false), view().entries(&hub.registry));
+    for event in &mut events {
+        event.data = event.data.replace("\"value\":{", "\"value\":{\"later\":1,");
+    }
+    hear(&mut copy, &mut reading, &events);
+    let sight = copy.sight.borrow().clone();
+    assert!(sight.is_informed && !sight.is_current && sight.is_reachable, "{sight:?}");
+    copy.save_now();
+    assert_ne!(following(&state).kept_filter, filter(), "the next run would not be told of it");
+    hear(&mut copy, &mut reading, &hub.said(Some(false), view().entries(&hub.registry)));
+    assert!(copy.sight.borrow().is_current);
     assert_eq!(labels(&copy), ["one"]);
 }
 
