@@ -47,8 +47,7 @@ pub async fn run(settings: Settings) -> Result<()> {
     privileges::check(programs)?;
     let run_directory = RunDirectory::lock(&settings.directories.run)?;
     let state = StateDirectory::open(&settings.directories.state)?;
-    let store = settings.directories.state.join(STORE);
-    let registrar = Registrar::start(RedbStore::open(&store)?, settings.groups.rules()).await?;
+    let registrar = start_registrar(&settings).await?;
     let key = keys::load_or_create(&settings.private_key_file)?;
     let secret = StaticSecret::from_bytes(key);
     let public_key = secret.public_key();
@@ -107,6 +106,11 @@ pub async fn run(settings: Settings) -> Result<()> {
 fn needs_programs(settings: &Settings) -> bool {
     let has_hook = settings.interfaces.values().any(|attachment| attachment.hook != HookChoice::Off);
     has_hook || settings.instances.iter().any(|instance| instance.netns.is_some())
+}
+
+async fn start_registrar(settings: &Settings) -> Result<Registrar> {
+    let store = RedbStore::open(&settings.directories.state.join(STORE))?;
+    Ok(Registrar::start(store, settings.groups.rules()).await?)
 }
 
 fn start_shards(settings: &Settings) -> Result<(Arc<Shards>, blocking::Receiver<shard::Event>)> {
