@@ -39,7 +39,7 @@ use crate::{
 pub use change::{Change, Condition};
 pub use command::{Author, Command, MemberSpec, PeerSpec};
 pub use configuration::{PRIVATE_KEY_PLACEHOLDER, configuration};
-pub use decide::{Ids, decide};
+pub use decide::{Ids, decide, group::without_owner};
 pub use declare::{Declaration, Declared, GroupSpec, Others, declare};
 pub use find::{Kind, Kinds};
 pub use key::{Key, NotAKey};

@@ -14,11 +14,12 @@ use mesh_core::{
         PrincipalName, Role,
         group::{NetworkGroup, Org},
     },
-    registry::Rights,
+    registry::{Rights, without_owner},
 };
 use tokio::net::UnixListener;
 
 use super::errors::{Denied, Failure};
+use crate::registrar::Rejection;
 
 /// Of one connection.
 #[derive(Clone, Debug)]
@@ -55,6 +56,24 @@ impl Caller {
     pub(super) fn reads_all(&self) -> Result<(), Failure> {
         let needed = || Failure::permission(format!("{} lacks the role: read", self.name));
         if self.rights.reads_all() { Ok(()) } else { Err(needed()) }
+    }
+
+    /// A rejection, without what only those are told who read everything.
+    pub(super) fn told(&self, mut rejection: Rejection) -> Failure {
+        let hide = |path: &str, message: &mut String| {
+            if let Some(without) = without_owner(path, message) {
+                *message = without;
+            }
+        };
+        match &mut rejection {
+            _ if self.rights.reads_all() => {}
+            Rejection::Refused(refusal) => hide(&refusal.path, &mut refusal.message),
+            Rejection::Problems(problems) => {
+                problems.0.iter_mut().for_each(|problem| hide(&problem.path, &mut problem.message));
+            }
+            Rejection::Store(_) => {}
+        }
+        rejection.into()
     }
 
     pub(super) fn has_role(&self) -> Result<(), Failure> {

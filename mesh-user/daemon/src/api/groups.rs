@@ -9,7 +9,7 @@ use axum::{
 use mesh_core::{
     api::group::{CreateGroup, FullGroup, GroupConfiguration, GroupList, GroupReply, SCHEMA, UpdateGroup},
     model::group::{GroupId, Org},
-    registry::{Command, Registry},
+    registry::{Author, Command, Registry},
 };
 
 use super::{
@@ -104,7 +104,8 @@ async fn create(
         prefix_length: body.prefix_length,
         default_access: body.default_access,
     };
-    let registry = api.execute(command).await?;
+    let created = api.registrar.execute(Author::Api, command).await;
+    let registry = created.map_err(|rejection| caller.told(rejection))?;
     Ok(Json(reply(changed(&registry, &id)?)))
 }
 

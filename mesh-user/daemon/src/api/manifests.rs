@@ -84,7 +84,8 @@ async fn apply(
     for declaration in &declarations {
         caller.administers(&declaration.org)?;
     }
-    let changes = api.registrar.declare(Author::Api, &declarations, false, dry_run).await?;
+    let declared = api.registrar.declare(Author::Api, &declarations, false, dry_run).await;
+    let changes = declared.map_err(|rejection| caller.told(rejection))?;
     Ok(Json(ApplyReply { schema: SCHEMA, dry_run, changes }))
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::OwnedFd,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -87,9 +87,13 @@ impl Thread {
     pub(super) fn start() -> Result<Thread> {
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).context("cannot make an eventfd")?;
         let orders = Arc::new(Orders { doors: Mutex::new(None), stop: AtomicBool::new(false), wake });
+        // Once for all: later there may be no descriptor left for another.
+        let ready = epoll::create(epoll::CreateFlags::CLOEXEC).context("cannot make an epoll")?;
+        let wake = epoll::EventData::new_u64(WAKE);
+        epoll::add(&ready, &orders.wake, wake, epoll::EventFlags::IN).context("cannot wait for orders")?;
         let heard = Arc::clone(&orders);
         let work = move || {
-            if let Err(error) = run(&heard) {
+            if let Err(error) = run(&heard, &ready) {
                 tracing::error!("DNS: datagrams are no longer answered: {error:#}");
             }
         };
@@ -127,14 +131,13 @@ impl Orders {
     }
 }
 
-fn run(orders: &Orders) -> Result<()> {
+fn run(orders: &Orders, ready: &OwnedFd) -> Result<()> {
     let (mut inbox, mut outbox) = (Inbox::new(), Outbox::default());
     let mut doors: Vec<Arc<Door>> = Vec::new();
-    let mut ready = watched(orders, &doors)?;
     let mut events = Vec::with_capacity(EVENTS);
     while !orders.stop.load(Ordering::Acquire) {
         events.clear();
-        match epoll::wait(&ready, rustix::buffer::spare_capacity(&mut events), None) {
+        match epoll::wait(ready, rustix::buffer::spare_capacity(&mut events), None) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error).context("cannot wait for questions"),
         }
@@ -146,21 +149,27 @@ fn run(orders: &Orders) -> Result<()> {
             }
         }
         if woken && let Some(others) = orders.heard() {
+            unwatch(ready, &doors);
             doors = others;
-            ready = watched(orders, &doors)?;
+            watch(ready, &doors);
         }
     }
     Ok(())
 }
 
-fn watched(orders: &Orders, doors: &[Arc<Door>]) -> Result<OwnedFd> {
-    let ready = epoll::create(epoll::CreateFlags::CLOEXEC).context("cannot make an epoll")?;
-    let add = |source: &dyn AsFd, number| {
-        epoll::add(&ready, source.as_fd(), epoll::EventData::new_u64(number), epoll::EventFlags::IN)
-    };
-    add(&orders.wake, WAKE).context("cannot wait for orders")?;
-    for (number, door) in (0..).zip(doors) {
-        add(&door.socket, number).context("cannot wait for questions")?;
+/// Whoever still sends through a door keeps its socket open, so it does not go by itself.
+fn unwatch(ready: &OwnedFd, doors: &[Arc<Door>]) {
+    for door in doors {
+        // One that could not be added is not there.
+        let _ = epoll::delete(ready, &door.socket);
     }
-    Ok(ready)
+}
+
+fn watch(ready: &OwnedFd, doors: &[Arc<Door>]) {
+    for (number, door) in (0..).zip(doors) {
+        let number = epoll::EventData::new_u64(number);
+        if let Err(error) = epoll::add(ready, &door.socket, number, epoll::EventFlags::IN) {
+            tracing::error!("DNS: datagrams to one address are not answered: {error}");
+        }
+    }
 }

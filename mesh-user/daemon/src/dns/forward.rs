@@ -24,8 +24,8 @@ use crate::{kernel::datagrams::Sender, keys};
 const PENDING: usize = 512;
 /// For one server.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Bytes of a response; a longer one says that it was cut.
-const LONGEST: usize = 4_096;
+/// Bytes of a response; no datagram has more.
+const LONGEST: usize = 65_535;
 
 /// Cheap to clone.
 #[derive(Clone, Debug)]

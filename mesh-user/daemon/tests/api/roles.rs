@@ -104,6 +104,27 @@ fn what_is_changed() -> Result<()> {
     Ok(())
 }
 
+/// Who is refused a CIDR is told whose it is only where it may see that.
+#[test]
+fn a_cidr_of_somebody_else_stays_without_a_name() -> Result<()> {
+    let site = populated()?;
+    let foreign = site.json("GET", &format!("{OTHERS}/foreign"), None)?;
+    let cidr = &foreign["networkGroup"]["networkIp"];
+    ensure!(cidr.is_string(), "{foreign}");
+    let group = json!({ "label": "probe", "cidr": cidr });
+    let manifest = json!({
+        "apiVersion": "mesh/v1", "kind": "NetworkGroup", "metadata": { "name": "probe" }, "spec": { "cidr": cidr },
+    });
+    for (path, body) in [(GROUPS, &group), ("/v1/apply", &manifest)] {
+        for (name, is_told) in [("admin", false), ("everything", true)] {
+            let reply = ask(&site, name, "POST", path, Some(body.clone()))?;
+            ensure!(reply.status >= 400 && reply.body.contains("overlaps"), "{name} {path}: {reply:?}");
+            ensure!(reply.body.contains("foreign") == is_told, "{name} {path}: {reply:?}");
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn nobody_connects_without_a_certificate_of_the_ca() -> Result<()> {
     let site = Site::start()?;

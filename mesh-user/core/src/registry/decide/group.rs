@@ -18,6 +18,7 @@ use crate::{
 
 /// A label that is a word of the command line: `ng create external`.
 const RESERVED_LABEL: &str = "external";
+const OVERLAPS: &str = " for the new group overlaps ";
 const DESCRIPTION_LENGTH: usize = 1_024;
 const TAGS: usize = 64;
 /// Lengths of an IPv4 CIDR that a group may have when nobody gives the CIDR itself.
@@ -184,6 +185,12 @@ fn all_members(rules: &Rules, group: &GroupId, specs: &[MemberSpec], author: Aut
     Ok(members)
 }
 
+/// What may be told of a refusal to whom does not see everything: not whose a CIDR is.
+pub fn without_owner(path: &str, message: &str) -> Option<String> {
+    let (cidr, _) = message.split_once(OVERLAPS).filter(|_| path.ends_with("cidr"))?;
+    Some(format!("{cidr}{OVERLAPS}one that is in use"))
+}
+
 fn chosen(registry: &Registry, rules: &Rules, cidr: IpNet) -> Result<IpNet, Refusal> {
     let invalid = |message: String, hint: String| Refusal::invalid("cidr", message, hint);
     let cidr = parse_cidr(&cidr.to_string()).map_err(|(message, hint)| invalid(message, hint))?;
@@ -197,7 +204,7 @@ fn chosen(registry: &Registry, rules: &Rules, cidr: IpNet) -> Result<IpNet, Refu
     let overlaps = |net: &IpNet| net.contains(&cidr) || cidr.contains(net);
     match taken(registry, rules).find(|(net, _)| overlaps(net)) {
         Some((net, owner)) => {
-            let message = format!("{cidr} for the new group overlaps {net} of {owner}");
+            let message = format!("{cidr}{OVERLAPS}{net} of {owner}");
             Err(Refusal::conflict("cidr", message, "give another CIDR, or leave it out: then a free one is taken"))
         }
         None => Ok(cidr),
