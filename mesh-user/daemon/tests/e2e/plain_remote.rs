@@ -16,6 +16,7 @@ use mesh_lab::{
     process::{self, Daemon},
     sniff::{self, Sniffer},
     traffic::{self, End, echo, echo::Fragmentation},
+    wireguard::{Installed, Program},
 };
 
 use crate::programs;
@@ -93,13 +94,7 @@ fn make_key(path: &Path) -> Result<String> {
     Ok(public.trim().to_owned())
 }
 
-/// What `cargo xtask setup` unpacked, else one that is installed.
+/// What `cargo xtask setup` unpacked.
 fn wireguard_go() -> Result<PathBuf> {
-    let beside = Path::new(env!("CARGO_BIN_EXE_meshd")).ancestors().nth(2).map(|target| target.join("tools"));
-    let tools = std::env::var_os("MESH_TOOLS").map(PathBuf::from).or(beside);
-    let found = tools.map(|tools| tools.join("bin/wireguard-go")).filter(|program| program.is_file());
-    let installed = ["/usr/bin/wireguard-go", "/usr/local/bin/wireguard-go"].map(PathBuf::from);
-    found
-        .or_else(|| installed.into_iter().find(|program| program.is_file()))
-        .context("wireguard-go is missing: `cargo xtask setup` gets it")
+    Ok(Installed::beside(Path::new(env!("CARGO_BIN_EXE_meshd")))?.path(Program::WireguardGo))
 }

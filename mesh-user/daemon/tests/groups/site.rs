@@ -16,6 +16,7 @@ use mesh_lab::{
     node::{Node, Programs},
     process::{self, Daemon, Finished},
     traffic::End,
+    wireguard::{Installed, Program},
 };
 use serde_json::Value;
 
@@ -243,13 +244,7 @@ pub(crate) fn plain_wireguard(site: &Site, namespace: &Namespace, configuration:
     Ok(daemon)
 }
 
-/// What `cargo xtask setup` unpacked, else one that is installed.
+/// What `cargo xtask setup` unpacked.
 fn wireguard_go() -> Result<PathBuf> {
-    let beside = Path::new(env!("CARGO_BIN_EXE_meshd")).ancestors().nth(2).map(|target| target.join("tools"));
-    let tools = std::env::var_os("MESH_TOOLS").map(PathBuf::from).or(beside);
-    let found = tools.map(|tools| tools.join("bin/wireguard-go")).filter(|program| program.is_file());
-    let installed = ["/usr/bin/wireguard-go", "/usr/local/bin/wireguard-go"].map(PathBuf::from);
-    found
-        .or_else(|| installed.into_iter().find(|program| program.is_file()))
-        .context("wireguard-go is missing: `cargo xtask setup` gets it")
+    Ok(Installed::beside(Path::new(env!("CARGO_BIN_EXE_meshd")))?.path(Program::WireguardGo))
 }

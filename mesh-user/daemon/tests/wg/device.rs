@@ -17,6 +17,7 @@ use mesh_lab::{
     Lab, Namespace, interrupt,
     link::{self, Port},
     process::{self, Daemon, Finished},
+    wireguard::{Installed, Program},
 };
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
@@ -240,12 +241,9 @@ pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     interrupt::wait_for(what, PATIENCE, Duration::from_millis(20), || Ok(holds().then_some(()))).unwrap();
 }
 
-/// Where `cargo xtask setup` put it, or on the path.
+/// What `cargo xtask setup` unpacked.
 fn wireguard_go() -> PathBuf {
-    let tools = std::env::var_os("MESH_TOOLS").map(PathBuf::from);
-    let tools = tools.or_else(|| Some(Path::new(env!("CARGO_TARGET_TMPDIR")).parent()?.join("tools")));
-    let found = tools.map(|tools| tools.join("bin/wireguard-go")).filter(|program| program.exists());
-    found.unwrap_or_else(|| "wireguard-go".into())
+    Installed::beside(Path::new(env!("CARGO_BIN_EXE_meshd"))).unwrap().path(Program::WireguardGo)
 }
 
 /// The values after the first of each line, by that first one.

@@ -90,7 +90,7 @@ impl Installed {
         command
     }
 
-    fn path(&self, program: Program) -> PathBuf {
+    pub fn path(&self, program: Program) -> PathBuf {
         match program {
             Program::MeshWg => self.meshd.clone(),
             Program::WireguardGo | Program::BoringtunCli | Program::Gotatun => {
