@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
+use uuid::Uuid;
 
 /// Length of a Curve25519 key in bytes.
 const KEY_LENGTH: usize = 32;
@@ -55,6 +56,13 @@ pub(crate) fn random() -> Result<[u8; KEY_LENGTH]> {
     let mut random = fs::File::open("/dev/urandom").context("cannot open /dev/urandom")?;
     random.read_exact(&mut bytes).context("cannot read /dev/urandom")?;
     Ok(bytes)
+}
+
+/// Of version 4.
+pub(crate) fn random_uuid() -> Result<Uuid> {
+    let random = random()?;
+    let bytes = random.first_chunk().expect("16 of 32 bytes");
+    Ok(uuid::Builder::from_random_bytes(*bytes).into_uuid())
 }
 
 fn is_absent(error: &anyhow::Error) -> bool {

@@ -43,7 +43,7 @@ use crate::{
         PeerKind, PeerRole, Tag,
     },
     plan::PublicKey,
-    registry::MemberSpec,
+    registry::{MemberSpec, PeerSpec},
 };
 
 /// Of every reply; it changes with the meaning of a field, not with new fields.
@@ -266,6 +266,24 @@ pub struct CreatePeer {
     pub hostname: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<Label>,
+}
+
+impl From<CreatePeer> for PeerSpec {
+    fn from(create: CreatePeer) -> PeerSpec {
+        PeerSpec {
+            id: create.id,
+            kind: create.peer_kind,
+            label: create.label,
+            parent_member: Some(create.parent_member),
+            role: create.peer_role,
+            public_key: create.public_key,
+            ip: create.ip,
+            port: create.port,
+            hostname: create.hostname,
+            parent_event: None,
+            hv: create.hv,
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]

@@ -10,7 +10,7 @@ use mesh_core::{
         node::Server,
     },
     model::group::{GroupId, Org, PeerId},
-    registry::{Author, Command, PeerSpec, Refusal},
+    registry::{Author, Command, Refusal},
 };
 use serde::{Deserialize, Serialize};
 
@@ -111,27 +111,11 @@ fn groups(org: &Org) -> Url {
 fn command(errand: Errand) -> Command {
     let Errand { group, peer, wish, .. } = errand;
     match wish {
-        Wish::Create(create) => Command::CreatePeer { group, peer: spec(create) },
+        Wish::Create(create) => Command::CreatePeer { group, peer: create.into() },
         Wish::Update(UpdatePeer { public_key, ip, port }) => {
             Command::UpdatePeer { group, peer, public_key, public: ip.zip(port) }
         }
         Wish::Delete => Command::DeletePeer { group, peer },
-    }
-}
-
-fn spec(create: CreatePeer) -> PeerSpec {
-    PeerSpec {
-        id: create.id,
-        kind: create.peer_kind,
-        label: create.label,
-        parent_member: Some(create.parent_member),
-        role: create.peer_role,
-        public_key: create.public_key,
-        ip: create.ip,
-        port: create.port,
-        hostname: create.hostname,
-        parent_event: None,
-        hv: create.hv,
     }
 }
 

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// A session older than this is dead: WireGuard's REJECT_AFTER_TIME.
-const SESSION_LIFE: Duration = Duration::from_secs(180);
+pub(crate) const SESSION_LIFE: Duration = Duration::from_secs(180);
 
 /// One peer that this node runs, or is about to.
 #[derive(Clone, Debug)]

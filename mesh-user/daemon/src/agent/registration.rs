@@ -8,7 +8,6 @@ use mesh_core::{
     model::group::{MemberId, Peer, PeerId, PeerKind, PeerRole},
     plan::PublicKey,
 };
-use uuid::Uuid;
 
 use super::{
     Agent, Kept, Trouble,
@@ -92,7 +91,7 @@ impl Agent {
             let (first, last) = (self.ports.start(), self.ports.end());
             format!("no UDP port of ng.ports ({first}-{last}) is free")
         })?;
-        let peer = PeerId::new(random_uuid()?);
+        let peer = PeerId::new(keys::random_uuid()?);
         self.own_key(&peer)?;
         self.ledger.add(Kept { purpose, peer, is_external, label, listen_port, was_registered: false });
         Ok(())
@@ -272,13 +271,7 @@ impl Agent {
     }
 }
 
-pub(super) fn random_uuid() -> Result<Uuid> {
-    let random = keys::random()?;
-    let bytes = random.first_chunk().expect("16 of 32 bytes");
-    Ok(uuid::Builder::from_random_bytes(*bytes).into_uuid())
-}
-
 /// A member for one peer alone.
 pub(super) fn new_external_member() -> Result<MemberId> {
-    Ok(MemberId::external(random_uuid()?))
+    Ok(MemberId::external(keys::random_uuid()?))
 }

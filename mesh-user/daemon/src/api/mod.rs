@@ -1,4 +1,4 @@
-//! What the daemon answers on its socket: JSON over HTTP, forms in `mesh_core::api`.
+//! What the daemon answers on its socket and on TCP: JSON over HTTP, forms in `mesh_core::api`.
 //!
 //! Requests read what the control loop published last and the counters of the shards; they never wait for the loop. The
 //! list of [`endpoints`] is what there is; `docs/api.md` says how it is used.
@@ -139,13 +139,10 @@ impl Api {
     }
 }
 
-/// Of version 4.
 fn random_uuid() -> Result<Uuid, Failure> {
-    let random = keys::random().map_err(|error| {
+    keys::random_uuid().map_err(|error| {
         Failure::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", format!("no new id: {error:#}"), "try again")
-    })?;
-    let bytes = random.first_chunk().expect("16 of 32 bytes");
-    Ok(uuid::Builder::from_random_bytes(*bytes).into_uuid())
+    })
 }
 
 /// Whom a listener serves.

@@ -79,20 +79,7 @@ async fn create(
     Path((org, ng)): Path<(Org, String)>,
     Body(body): Body<CreatePeer>,
 ) -> Result<Json<PeerReply>, Failure> {
-    let spec = PeerSpec {
-        id: body.id,
-        kind: body.peer_kind,
-        label: body.label,
-        parent_member: Some(body.parent_member),
-        role: body.peer_role,
-        public_key: body.public_key,
-        ip: body.ip,
-        port: body.port,
-        hostname: body.hostname,
-        parent_event: None,
-        hv: body.hv,
-    };
-    make(&api, &caller, &org, &ng, spec).await
+    make(&api, &caller, &org, &ng, body.into()).await
 }
 
 async fn create_external(

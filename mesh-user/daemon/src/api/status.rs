@@ -1,6 +1,6 @@
 //! What `GET /v1/status` says: plan, counters and probes put together.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use mesh_common::ids::{ConnectionId, RemapId};
 use mesh_core::{
@@ -16,9 +16,6 @@ use crate::{
     probe::Report,
     shard::{LaneStatistics, PeerStatistics, Statistics, Traffic},
 };
-
-/// A session older than this is dead: WireGuard's REJECT_AFTER_TIME.
-const SESSION_LIFE: Duration = Duration::from_secs(180);
 
 pub(super) fn status(api: &Api) -> Status {
     let snapshot = api.snapshots.borrow().clone();
@@ -197,7 +194,7 @@ fn state(known: &plan::Connection, report: Option<&Report>, peer: Option<&PeerSt
         return report.map_or(ConnectionState::Connecting, |report| report.state);
     }
     match peer.and_then(|peer| peer.handshake_age) {
-        Some(age) if age < SESSION_LIFE => ConnectionState::Connected,
+        Some(age) if age < local::SESSION_LIFE => ConnectionState::Connected,
         Some(_) => ConnectionState::Error,
         None => ConnectionState::Connecting,
     }
@@ -247,6 +244,8 @@ fn remaps(plan: &Plan, counted: &Counted<'_>) -> Vec<Remap> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use std::sync::Arc;
 
     use mesh_core::plan::{Probe, PublicKey, Tunnel};

@@ -220,12 +220,7 @@ struct RandomIds {
 
 impl RandomIds {
     fn next(&mut self) -> Uuid {
-        let mut uuid = [0; 16];
-        let random = keys::random().map(|bytes| {
-            uuid.copy_from_slice(&bytes[..16]);
-            uuid::Builder::from_random_bytes(uuid).into_uuid()
-        });
-        random.unwrap_or_else(|error| {
+        keys::random_uuid().unwrap_or_else(|error| {
             self.failed = Some(error);
             Uuid::nil()
         })
