@@ -9,8 +9,8 @@ use std::{
 use clap::Args;
 use mesh_client::Url;
 use mesh_core::{
-    api::{Action, Applied, ApplyReply},
-    model::group::Org,
+    api::{Action, Applied, ApplyReply, to_body},
+    model::{Manifest, group::Org},
 };
 
 use crate::{
@@ -36,7 +36,7 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(endpoint: &Endpoint, arguments: &Arguments) -> Result<String, Failure> {
     let texts: Result<Vec<_>, _> = arguments.files.iter().map(|path| read(path)).collect();
-    let manifests = join(&texts?.concat());
+    let manifests = to_body(&texts?.concat());
     let daemon = endpoint.daemon()?;
     let org = arguments.org.as_ref().unwrap_or(&daemon.org);
     let mut url = Url::new("/v1/apply").query("org", org.as_str());
@@ -48,17 +48,21 @@ pub(crate) fn run(endpoint: &Endpoint, arguments: &Arguments) -> Result<String, 
     output.form().print(&reply, |reply| text(reply, output))
 }
 
-fn read(path: &Path) -> Result<Vec<String>, Failure> {
+fn read(path: &Path) -> Result<Vec<Manifest>, Failure> {
     let failed = |path: &Path, error: io::Error| {
         Failure::usage(format!("cannot read {}: {error}", path.display()), "-f names a file, a directory or -")
     };
     if path == Path::new("-") {
         let mut text = String::new();
         io::stdin().read_to_string(&mut text).map_err(|error| failed(path, error))?;
-        return Ok(vec![text]);
+        return Ok(vec![Manifest { file: "standard input".to_owned(), text }]);
     }
+    let read_file = |path: &Path| {
+        let text = fs::read_to_string(path).map_err(|error| failed(path, error))?;
+        Ok(Manifest { file: path.display().to_string(), text })
+    };
     if !path.is_dir() {
-        return Ok(vec![fs::read_to_string(path).map_err(|error| failed(path, error))?]);
+        return Ok(vec![read_file(path)?]);
     }
     let mut files = Vec::new();
     for entry in fs::read_dir(path).map_err(|error| failed(path, error))? {
@@ -73,15 +77,7 @@ fn read(path: &Path) -> Result<Vec<String>, Failure> {
         return Err(Failure::usage(format!("{} holds no manifests", path.display()), hint));
     }
     files.sort();
-    files.iter().map(|file| fs::read_to_string(file).map_err(|error| failed(file, error))).collect()
-}
-
-/// One stream of documents: JSON is a document of YAML.
-fn join(texts: &[String]) -> String {
-    match texts {
-        [text] => text.clone(),
-        several => several.iter().map(|text| format!("---\n{}\n", text.trim_end())).collect(),
-    }
+    files.iter().map(|file| read_file(file)).collect()
 }
 
 fn text(reply: &ApplyReply, output: Output) -> String {
@@ -136,13 +132,16 @@ mod tests {
     }
 
     #[test]
-    fn files_of_a_directory_are_one_stream() {
+    fn files_of_a_directory_keep_their_names() {
         let folder = tempfile::tempdir().unwrap();
         assert!(read(folder.path()).is_err(), "no manifests");
         for (name, text) in [("b.yaml", "b: 1\n"), ("a.json", "{\"a\": 1}"), ("notes.txt", "no")] {
             fs::write(folder.path().join(name), text).unwrap();
         }
-        assert_eq!(join(&read(folder.path()).unwrap()), "---\n{\"a\": 1}\n---\nb: 1\n");
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        let expected = [("a.json", "{\"a\": 1}"), ("b.yaml", "b: 1\n")];
+        let expected = expected.map(|(name, text)| Manifest { file: path(name), text: text.to_owned() });
+        assert_eq!(read(folder.path()).unwrap(), expected);
         assert!(read(&folder.path().join("c.yaml")).is_err());
     }
 }

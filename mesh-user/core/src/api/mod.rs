@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-pub use apply::{Action, Applied, ApplyReply, ObjectList};
+pub use apply::{Action, Applied, ApplyReply, ObjectList, of_body, to_body};
 
 /// `GET /v1/status`: this node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]

@@ -8,11 +8,8 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
 };
 use mesh_core::{
-    api::{ApplyReply, ObjectList, group::SCHEMA},
-    model::{
-        Manifest,
-        group::{NetworkGroup, Org, Peer},
-    },
+    api::{ApplyReply, ObjectList, group::SCHEMA, of_body},
+    model::group::{NetworkGroup, Org, Peer},
     registry::{Author, Command, Declaration, Group, Others},
 };
 use serde::Deserialize;
@@ -79,8 +76,7 @@ async fn apply(
     Text(text): Text,
 ) -> Result<Json<ApplyReply>, Failure> {
     check_media_type(&headers)?;
-    let manifest = Manifest { file: "the manifests".to_owned(), text };
-    let declarations = Declaration::read_all(&[manifest], &org, Others::Refuse)?;
+    let declarations = Declaration::read_all(&of_body(&text), &org, Others::Refuse)?;
     for declaration in &declarations {
         caller.administers(&declaration.org)?;
     }
