@@ -4,7 +4,9 @@
 //! `GET /v1/explain?source=A&destination=B`.
 
 mod apply;
+mod condition;
 pub mod group;
+mod info;
 pub mod node;
 
 use std::collections::BTreeMap;
@@ -13,6 +15,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 pub use apply::{Action, Applied, ApplyReply, ObjectList, of_body, to_body};
+pub use condition::{Condition, ConditionStatus};
+pub use info::{ClusterNetwork, ClusterReply};
 
 /// `GET /v1/status`: this node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
