@@ -7,7 +7,7 @@ use crate::{
     daemon::Daemon,
     exit::Failure,
     output::{Output, OutputArguments},
-    table::{bytes, cell, render},
+    table::{bytes, cell, latency, render},
 };
 
 #[derive(Debug, Args)]
@@ -75,8 +75,20 @@ fn interfaces(status: &Status) -> String {
 
 /// Peers of network groups: those that this node runs.
 fn groups(status: &Status) -> String {
-    let header =
-        ["GROUP", "MEMBER", "ADDRESS", "DEVICE", "NETNS", "HUB", "LIVE PEERS", "STATE", "RECEIVED", "SENT", "DETAIL"];
+    let header = [
+        "GROUP",
+        "MEMBER",
+        "ADDRESS",
+        "DEVICE",
+        "NETNS",
+        "HUB",
+        "LIVE PEERS",
+        "LATENCY",
+        "STATE",
+        "RECEIVED",
+        "SENT",
+        "DETAIL",
+    ];
     let row = |tunnel: &GroupTunnel| {
         let state = match (tunnel.up, tunnel.hub_reachable) {
             (true, true) => "up",
@@ -91,6 +103,7 @@ fn groups(status: &Status) -> String {
             cell(tunnel.netns.as_deref().unwrap_or_default()),
             cell(&tunnel.hub),
             format!("{} of {}", tunnel.sessions, tunnel.peers),
+            tunnel.latency_us.map_or("-".to_owned(), |micros| format!("<= {}", latency(micros))),
             state.to_owned(),
             traffic(tunnel.rx_packets, tunnel.rx_bytes),
             traffic(tunnel.tx_packets, tunnel.tx_bytes),
@@ -179,10 +192,6 @@ fn traffic(packets: u64, count: u64) -> String {
     format!("{packets} / {}", bytes(count))
 }
 
-fn latency(micros: u64) -> String {
-    if micros < 1_000 { format!("{micros} us") } else { format!("{:.1} ms", micros as f64 / 1e3) }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -222,6 +231,7 @@ mod tests {
             hub_reachable: true,
             peers: 3,
             sessions: 2,
+            latency_us: Some(480),
             rx_bytes: 2_000,
             tx_bytes: 10,
             rx_packets: 20,
@@ -292,8 +302,8 @@ default/client  51841  1      Dead   500 / 500 kB  1 / 5 B  7 s ago    172.19.0.
 REMAP OF        REAL           PRESENTED     PACKETS  BYTES
 default/client  10.243.0.0/16  10.71.0.0/16  5        500 B
 
-GROUP  MEMBER   ADDRESS     DEVICE           NETNS           HUB               LIVE PEERS  STATE  RECEIVED     SENT      DETAIL
-one    app_web  10.255.0.5  mesh-g012345678  /run/netns/web  https://hub:7443  2 of 3      up     20 / 2.0 kB  1 / 10 B  -
+GROUP  MEMBER   ADDRESS     DEVICE           NETNS           HUB               LIVE PEERS  LATENCY    STATE  RECEIVED     SENT      DETAIL
+one    app_web  10.255.0.5  mesh-g012345678  /run/netns/web  https://hub:7443  2 of 3      <= 480 us  up     20 / 2.0 kB  1 / 10 B  -
 
 DROPPED BECAUSE  PACKETS
 spoofed-source   3

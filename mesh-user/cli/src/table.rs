@@ -47,6 +47,11 @@ fn line<'a>(cells: impl Iterator<Item = &'a str>, widths: &[usize]) -> String {
     format!("{}\n", padded.join("  ").trim_end())
 }
 
+/// Of a round trip.
+pub(crate) fn latency(micros: u64) -> String {
+    if micros < 1_000 { format!("{micros} us") } else { format!("{:.1} ms", micros as f64 / 1e3) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

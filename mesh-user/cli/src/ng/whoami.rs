@@ -5,7 +5,7 @@ use mesh_core::api::node::{JoinList, LocalPeer};
 use super::Desk;
 use crate::{
     exit::Failure,
-    table::{cell, pairs, render},
+    table::{cell, latency, pairs, render},
 };
 
 pub(super) fn run(desk: &Desk) -> Result<String, Failure> {
@@ -59,9 +59,10 @@ fn remotes(local: &LocalPeer) -> String {
             remote.member.to_string(),
             remote.peer.to_string(),
             cell(remote.endpoint.as_deref().unwrap_or("")),
+            remote.latency_us.map_or("-".to_owned(), latency),
             remote.handshake_age_s.map_or("-".to_owned(), |age| format!("{age} s ago")),
         ]
     };
     let rows: Vec<_> = local.peers.iter().map(row).collect();
-    render(&["Address", "Member", "Peer", "Endpoint", "Handshake"], &rows)
+    render(&["Address", "Member", "Peer", "Endpoint", "Latency", "Handshake"], &rows)
 }

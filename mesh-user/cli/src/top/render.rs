@@ -10,9 +10,13 @@ use ratatui::{
 
 use super::{
     model::Model,
-    rows::{Row, Tab},
+    rows::{Cell, Row, Tab},
 };
 
+/// Between columns.
+const SPACING: u16 = 2;
+/// What is left of a name in the narrowest column.
+const SHORTEST: usize = 10;
 const KEYS: &str = "q quit  tab next  / filter  s sort  arrows move";
 
 /// Two lines above the table, one below.
@@ -75,10 +79,7 @@ fn draw_table(frame: &mut Frame<'_>, model: &Model, area: Rect) {
         return;
     }
     let numbers: Vec<bool> = (0..header.len()).map(|at| rows.iter().all(|row| row[at].is_number())).collect();
-    let widths = header.iter().enumerate().map(|(at, title)| {
-        let widest = rows.iter().map(|row| row[at].text.chars().count()).max().unwrap_or(0);
-        Constraint::Length(widest.max(title.len() + 1).min(usize::from(u16::MAX)) as u16)
-    });
+    let widths = widths(model.tab, &rows, usize::from(area.width));
     let align = |at: usize| if numbers[at] { Alignment::Right } else { Alignment::Left };
     let titles = header.iter().enumerate().map(|(at, title)| {
         let mark = if model.sorted_by() == Some(at) { "*" } else { "" };
@@ -86,14 +87,39 @@ fn draw_table(frame: &mut Frame<'_>, model: &Model, area: Rect) {
     });
     let bold = Style::new().add_modifier(Modifier::BOLD);
     let body = rows.iter().map(|row: &Row| {
-        ScreenRow::new(row.iter().enumerate().map(|(at, cell)| Line::raw(cell.text.clone()).alignment(align(at))))
+        let cell = |(at, cell): (usize, &Cell)| Line::raw(shortened(&cell.text, widths[at])).alignment(align(at));
+        ScreenRow::new(row.iter().enumerate().map(cell))
     });
-    let table = Table::new(body, widths)
+    let lengths = widths.iter().map(|width| Constraint::Length(u16::try_from(*width).unwrap_or(u16::MAX)));
+    let table = Table::new(body, lengths)
         .header(ScreenRow::new(titles).style(bold))
-        .column_spacing(2)
+        .column_spacing(SPACING)
         .row_highlight_style(Style::new().add_modifier(Modifier::REVERSED));
     let mut state = TableState::default().with_selected(Some(model.selected));
     frame.render_stateful_widget(table, area, &mut state);
+}
+
+/// Each column as wide as its widest cell. What that is too much is taken from the names.
+fn widths(tab: Tab, rows: &[Row], room: usize) -> Vec<usize> {
+    let widest = |at: usize| rows.iter().map(|row| row[at].text.chars().count()).max().unwrap_or(0);
+    let header = tab.header().iter().enumerate();
+    let mut widths: Vec<usize> = header.map(|(at, title)| widest(at).max(title.len() + 1)).collect();
+    let spaces = usize::from(SPACING) * (widths.len() - 1);
+    let mut excess = (widths.iter().sum::<usize>() + spaces).saturating_sub(room);
+    for at in tab.elastic() {
+        let taken = excess.min(widths[*at].saturating_sub(SHORTEST));
+        widths[*at] -= taken;
+        excess -= taken;
+    }
+    widths
+}
+
+fn shortened(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    let kept: String = text.chars().take(width.saturating_sub(1)).collect();
+    format!("{kept}\u{2026}")
 }
 
 fn nothing(model: &Model) -> &'static str {

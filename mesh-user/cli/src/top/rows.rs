@@ -8,7 +8,7 @@ use mesh_core::api::{
 };
 
 use super::model::Reading;
-use crate::table::bytes;
+use crate::table::{bytes, latency};
 
 /// WireGuard ends a session at this age (seconds) unless it is renewed.
 const SESSION: u64 = 180;
@@ -49,9 +49,19 @@ impl Tab {
     pub(super) const fn header(self) -> &'static [&'static str] {
         match self {
             Tab::Groups => &["GROUP", "MEMBER", "ADDRESS", "DEVICE", "STATE", "PEERS", "IN", "OUT"],
-            Tab::Peers => &["GROUP", "MEMBER", "ADDRESS", "PATH", "HANDSHAKE", "IN", "OUT", "PEER"],
+            Tab::Peers => &["GROUP", "MEMBER", "ADDRESS", "PATH", "LATENCY", "HANDSHAKE", "IN", "OUT", "PEER"],
             Tab::Paths => &["CONNECTION", "REMOTE", "STATE", "LATENCY", "HANDSHAKE", "IN", "OUT", "PATH"],
             Tab::Drops => &["REASON", "PACKETS", "RATE"],
+        }
+    }
+
+    /// Columns of names, which are shortened where the screen is too narrow: the first of them first.
+    pub(super) const fn elastic(self) -> &'static [usize] {
+        match self {
+            Tab::Groups => &[4, 1, 0, 3],
+            Tab::Peers => &[8, 1, 0],
+            Tab::Paths => &[0, 1],
+            Tab::Drops => &[],
         }
     }
 
@@ -121,6 +131,7 @@ fn remote(local: &LocalPeer, peer: &RemotePeer, rates: &Rates) -> Row {
         Cell::text(peer.member.as_str()),
         Cell::text(&peer.address.to_string()),
         Cell::text(peer.endpoint.as_deref().unwrap_or("-")),
+        Cell::latency(peer.latency_us),
         Cell::age(peer.handshake_age_s),
         Cell::rate(received),
         Cell::rate(sent),
@@ -135,15 +146,11 @@ fn connection(path: &Connection, rates: &Rates) -> Row {
         ConnectionState::Connected => "connected",
         ConnectionState::Error => "error",
     };
-    let latency = path.latency_us.map_or_else(Cell::none, |us| {
-        let text = if us < 1_000 { format!("{us} us") } else { format!("{:.1} ms", us as f64 / 1e3) };
-        Cell::number(text, us as f64)
-    });
     vec![
         Cell::text(&path.name),
         Cell::text(&path.remote),
         Cell::text(state),
-        latency,
+        Cell::latency(path.latency_us),
         Cell::age(path.handshake_age_s),
         Cell::rate(received),
         Cell::rate(sent),
@@ -208,6 +215,10 @@ impl Cell {
     /// Behind every number.
     fn none() -> Cell {
         Cell::number("-".to_owned(), f64::NEG_INFINITY)
+    }
+
+    fn latency(micros: Option<u64>) -> Cell {
+        micros.map_or_else(Cell::none, |micros| Cell::number(latency(micros), micros as f64))
     }
 
     fn age(seconds: Option<u64>) -> Cell {

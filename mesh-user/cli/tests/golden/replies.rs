@@ -137,6 +137,7 @@ pub(crate) fn local_peer() -> LocalPeer {
             address: shop.peers[1].endpoint.address(),
             endpoint: Some("192.0.2.2:51820".to_owned()),
             handshake_age_s: Some(7),
+            latency_us: Some(480),
             rx_bytes: 148,
             tx_bytes: 92,
         }],

@@ -129,6 +129,9 @@ pub struct GroupTunnel {
     /// Other peers of the group, and those of them that there is a session with.
     pub peers: usize,
     pub sessions: usize,
+    /// The longest round trip to one of them ([`node::RemotePeer::latency_us`]).
+    #[serde(default)]
+    pub latency_us: Option<u64>,
     pub rx_bytes: u64,
     pub tx_bytes: u64,
     pub rx_packets: u64,

@@ -97,6 +97,11 @@ pub struct RemotePeer {
     pub address: IpAddr,
     pub endpoint: Option<String>,
     pub handshake_age_s: Option<u64>,
+    /// Round trip of the last handshake, which is renewed every two minutes while there is traffic: from our message to
+    /// the answer, with the arithmetic of both ends in it (a fraction of a millisecond). Absent without a session, and
+    /// where a message of the handshake was lost.
+    #[serde(default)]
+    pub latency_us: Option<u64>,
     pub rx_bytes: u64,
     pub tx_bytes: u64,
 }

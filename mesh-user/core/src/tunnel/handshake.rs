@@ -98,7 +98,8 @@ impl Peer {
             .ok_or(DropReason::Unauthenticated)?;
         session.derive(&agreed, Role::Initiator, now, limits);
         session.timers.received(now, false, limits);
-        self.last_handshake = Some(now);
+        let round_trip = session.timers.since_initiation(now);
+        self.complete(now, gate, round_trip);
         Ok(())
     }
 

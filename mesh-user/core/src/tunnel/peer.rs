@@ -51,6 +51,8 @@ pub(super) struct Peer {
     /// Of our last initiation.
     pub(super) stamped: Timestamp,
     pub(super) last_handshake: Option<Instant>,
+    /// Of its messages; `None` also where one of them was lost.
+    pub(super) round_trip: Option<Duration>,
     candidates: Box<[SocketAddr]>,
     /// The candidate in use, modulo their number.
     candidate: u32,
@@ -86,6 +88,7 @@ impl Peer {
             answered: None,
             stamped: Timestamp::default(),
             last_handshake: None,
+            round_trip: None,
             candidates: Box::default(),
             candidate: 0,
             attempts: 0,
@@ -187,6 +190,13 @@ impl Peer {
     /// The peer was heard: its endpoint works.
     pub(super) fn heard(&mut self) {
         self.attempts = 0;
+    }
+
+    /// A handshake is complete, so long after the message of ours that its last one answers. A longer time than an
+    /// initiation waits says that a message was lost, and not how far the peer is.
+    pub(super) fn complete(&mut self, now: Instant, gate: &Gate, round_trip: Option<Duration>) {
+        self.last_handshake = Some(now);
+        self.round_trip = round_trip.filter(|time| *time <= gate.limits.rekey_timeout);
     }
 
     /// The peer proved to be there. Gives whether it was elsewhere before.

@@ -121,6 +121,11 @@ impl Timers {
         self.sent(now, false, limits, random);
     }
 
+    /// How long ago the last initiation was sent.
+    pub(super) fn since_initiation(&self, now: Instant) -> Option<Duration> {
+        self.last_initiation.map(|at| now.saturating_duration_since(at))
+    }
+
     /// Nothing can be asked of this peer.
     pub(super) fn stop_handshake(&mut self) {
         self.handshake = None;

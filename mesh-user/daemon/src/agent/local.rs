@@ -81,6 +81,7 @@ impl Local {
             hub_reachable: self.hub_reachable,
             peers: snapshot.plan.groups.get(&self.device).map_or(0, |tunnel| tunnel.peers.len()),
             sessions: peers.iter().filter(|peer| peer.handshake_age.is_some_and(|age| age < SESSION_LIFE)).count(),
+            latency_us: peers.iter().filter_map(|peer| latency_us(peer)).max(),
             rx_bytes: received.bytes,
             tx_bytes: sent.bytes,
             rx_packets: received.packets,
@@ -162,9 +163,15 @@ fn remote_peers(
             address: peer.address,
             endpoint: endpoint.map(|endpoint| endpoint.to_string()),
             handshake_age_s: known.and_then(|known| known.handshake_age).map(|age| age.as_secs()),
+            latency_us: known.and_then(latency_us),
             rx_bytes: known.map_or(0, |known| known.received.bytes),
             tx_bytes: known.map_or(0, |known| known.sent.bytes),
         }
     };
     tunnel.peers.iter().map(remote).collect()
+}
+
+fn latency_us(peer: &PeerStatistics) -> Option<u64> {
+    let is_live = peer.handshake_age.is_some_and(|age| age < SESSION_LIFE);
+    peer.round_trip.filter(|_| is_live).map(|time| time.as_micros() as u64)
 }

@@ -285,6 +285,7 @@ mod tests {
             endpoint: handshake_age.map(|_| "192.0.2.7:4000".parse().unwrap()),
             handshake_age,
             last_handshake: None,
+            round_trip: None,
             received,
             sent: Traffic::default(),
             lanes: Vec::new(),

@@ -65,6 +65,8 @@ pub struct PeerStatistics {
     pub handshake_age: Option<Duration>,
     /// When the youngest session was made, also if it has ended since.
     pub last_handshake: Option<Instant>,
+    /// Of the last handshake, on the lane that is the quickest.
+    pub round_trip: Option<Duration>,
     /// Datagrams on the wire, without IP and UDP headers.
     pub received: Traffic,
     pub sent: Traffic,
@@ -86,6 +88,8 @@ pub struct LaneStatistics {
     pub handshake_age: Option<Duration>,
     /// Stays when the session ends.
     pub last_handshake: Option<Instant>,
+    /// Of the handshake that made the session in force.
+    pub round_trip: Option<Duration>,
     pub received: Traffic,
     pub sent: Traffic,
 }
@@ -98,6 +102,7 @@ impl PeerStatistics {
             endpoint: lanes.iter().find_map(|lane| lane.endpoint),
             handshake_age: lanes.iter().filter_map(|lane| lane.handshake_age).min(),
             last_handshake: lanes.iter().filter_map(|lane| lane.last_handshake).max(),
+            round_trip: lanes.iter().filter_map(|lane| lane.round_trip).min(),
             received: lanes.iter().map(|lane| lane.received).sum(),
             sent: lanes.iter().map(|lane| lane.sent).sum(),
             lanes,
@@ -250,6 +255,8 @@ pub(super) struct PeerCounters {
     handshake: AtomicU64,
     /// The same, but never back to 0.
     last_handshake: AtomicU64,
+    /// 0: not known; else microseconds plus one.
+    round_trip: AtomicU64,
     /// Written when the remote moves only, so the lock is never taken for a packet.
     endpoint: Mutex<Option<SocketAddr>>,
 }
@@ -262,11 +269,14 @@ impl PeerCounters {
             sent: TrafficCount::default(),
             handshake: AtomicU64::new(0),
             last_handshake: AtomicU64::new(0),
+            round_trip: AtomicU64::new(0),
             endpoint: Mutex::new(None),
         }
     }
 
-    pub(super) fn set_handshake(&self, at: Option<Instant>) {
+    /// `at`: the handshake that made the session in force.
+    pub(super) fn set_handshake(&self, at: Option<Instant>, round_trip: Option<Duration>) {
+        self.round_trip.store(round_trip.map_or(0, |time| time.as_micros() as u64 + 1), Relaxed);
         let millis = at.map_or(0, |at| at.saturating_duration_since(self.epoch).as_millis() as u64 + 1);
         self.handshake.store(millis, Relaxed);
         if millis != 0 {
@@ -298,6 +308,7 @@ impl PeerCounters {
             endpoint: *self.endpoint.lock().unwrap_or_else(std::sync::PoisonError::into_inner),
             handshake_age: at(&self.handshake).map(|at| now.saturating_duration_since(at)),
             last_handshake: at(&self.last_handshake),
+            round_trip: self.round_trip.load(Relaxed).checked_sub(1).map(Duration::from_micros),
             received: self.received.load(),
             sent: self.sent.load(),
         }
@@ -351,11 +362,13 @@ mod tests {
         let at =
             |counters: &PeerCounters| counters.load(Lane(0), 0, 1, Condition::Live, epoch + Duration::from_secs(9));
         assert_eq!(at(&counters).handshake_age, None);
-        counters.set_handshake(Some(epoch + Duration::from_secs(2)));
+        let round_trip = Some(Duration::from_micros(480));
+        counters.set_handshake(Some(epoch + Duration::from_secs(2)), round_trip);
+        assert_eq!(at(&counters).round_trip, round_trip);
         assert_eq!(at(&counters).handshake_age, Some(Duration::from_secs(7)));
         assert_eq!(at(&counters).last_handshake, Some(epoch + Duration::from_secs(2)));
-        counters.set_handshake(None);
-        assert_eq!(at(&counters).handshake_age, None);
+        counters.set_handshake(None, None);
+        assert_eq!((at(&counters).handshake_age, at(&counters).round_trip), (None, None));
         assert_eq!(at(&counters).last_handshake, Some(epoch + Duration::from_secs(2)), "that was, and stays so");
     }
 

@@ -290,7 +290,9 @@ impl Tunnel {
         let Tunnel { device, peers, .. } = self;
         let Ok(slot) = device.slot(key) else { return };
         let Some(Some(peer)) = peers.get_mut(slot.index()) else { return };
-        peer.counters.set_handshake(device.last_handshake(slot).filter(|_| device.is_live(slot)));
+        let live = device.is_live(slot);
+        let round_trip = device.round_trip(slot).filter(|_| live);
+        peer.counters.set_handshake(device.last_handshake(slot).filter(|_| live), round_trip);
         let endpoint = device.path(slot).map(|path| path.to);
         if peer.endpoint != endpoint {
             tracing::info!("peer {key:?} is at {}", endpoint.map_or("no address".to_owned(), |to| to.to_string()));

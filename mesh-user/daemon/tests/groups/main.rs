@@ -8,3 +8,4 @@ mod joins;
 mod reach;
 mod restarts;
 mod site;
+mod told;

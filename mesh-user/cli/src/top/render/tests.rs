@@ -23,6 +23,7 @@ fn remote(number: u8, endpoint: Option<&str>, age: Option<u64>, bytes: u64) -> R
         address: format!("10.101.0.{number}").parse().unwrap(),
         endpoint: endpoint.map(str::to_owned),
         handshake_age_s: age,
+        latency_us: age.map(|age| age * 40),
         rx_bytes: bytes,
         tx_bytes: bytes / 10,
     }
@@ -123,6 +124,21 @@ fn the_tabs_look_like_this() {
     assert_eq!(model.tab, Tab::Groups);
 }
 
+/// Ids as they are given out do not fit, and nothing but names is shortened.
+#[test]
+fn long_names_give_way_on_a_narrow_screen() {
+    let mut reading = reading(10);
+    for peer in &mut reading.peers[0].peers {
+        peer.member = "external_0b2c4d6e-1f3a-4b5c-8d7e-9f0a1b2c3d4e".parse().unwrap();
+        peer.peer = "0b2c4d6e-1f3a-4b5c-8d7e-9f0a1b2c3d4e".parse().unwrap();
+    }
+    let mut model = Model::default();
+    model.take(reading);
+    model.press(Key::Next);
+    insta::assert_snapshot!("narrow", screen(&model, 110, 8));
+    assert!(screen(&model, 96, 8).contains("192.0.2.6:51820 "));
+}
+
 #[test]
 fn before_the_first_answer_and_without_a_daemon() {
     let mut model = Model::default();
@@ -156,11 +172,11 @@ fn numbers_are_sorted_from_the_greatest_and_words_by_letter() {
     model.press(Key::Next);
     let members = |model: &Model| model.rows().iter().map(|row| row[1].text.clone()).collect::<Vec<_>>();
     assert_eq!(members(&model), ["app_web", "postgresql_db", "redis_cache"]);
-    press(&mut model, "ssssss");
-    assert_eq!(model.sorted_by(), Some(5));
+    press(&mut model, "sssssss");
+    assert_eq!(model.sorted_by(), Some(6));
     assert_eq!(members(&model), ["postgresql_db", "app_web", "redis_cache"], "by what comes in");
     press(&mut model, "ss");
-    assert_eq!(model.sorted_by(), Some(7));
+    assert_eq!(model.sorted_by(), Some(8));
     press(&mut model, "s");
     assert_eq!(model.sorted_by(), None);
 }

@@ -18,6 +18,7 @@ use super::{
     super::{
         index::SessionIndex,
         keypair::{HEADER, receiver},
+        keys::Keys,
         noise::primitives::TAG,
         peer::Path,
         replay::Fresh,
@@ -99,7 +100,10 @@ impl Device {
         let is_elsewhere = fresh.contains(&Ok(Fresh::Newest)) && peer.path != Some(path);
         let moved = is_elsewhere && peer.follow(path);
         if arrival.confirms {
-            peer.last_handshake = Some(now);
+            // The pair that was confirmed is as old as our response.
+            let keys = peer.session.as_ref().map(|session| &session.keys);
+            let response = keys.and_then(Keys::current).map(|pair| now.saturating_duration_since(pair.born));
+            peer.complete(now, gate, response);
         }
         for ((opened, fresh), at) in opened.iter_mut().zip(fresh).zip(datagrams) {
             *opened = match fresh {

@@ -255,6 +255,12 @@ impl Device {
         self.peer(slot)?.last_handshake
     }
 
+    /// From a message of the last handshake to the answer of the peer, with the arithmetic of both ends (a fraction of a
+    /// millisecond): initiation to response, or response to the first message of the new session.
+    pub fn round_trip(&self, slot: PeerSlot) -> Option<Duration> {
+        self.peer(slot)?.round_trip
+    }
+
     /// A session is in force, as far as was told by [`Device::poll_event`].
     pub fn is_live(&self, slot: PeerSlot) -> bool {
         self.peer(slot).is_some_and(|peer| peer.was_live)

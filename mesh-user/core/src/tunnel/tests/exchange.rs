@@ -27,6 +27,27 @@ fn packets_pass_both_ways_and_the_session_is_told() {
     assert_eq!(a.device.last_handshake(a.device.slot(&key(2)).unwrap()), Some(now));
 }
 
+/// Three messages, each 20 ms under way: both ends measure 40 ms. One that is late says nothing of the way.
+#[test]
+fn both_ends_measure_the_round_trip_of_a_handshake() {
+    let way = Duration::from_millis(20);
+    let measured = |confirmed_after: Duration| {
+        let now = Instant::now();
+        let (mut a, mut b) = (Node::new(now, 1, A), Node::new(now, 2, B));
+        a.device.add_peer(now, key(2), &peer(1, &[B])).unwrap();
+        b.device.add_peer(now, key(1), &peer(7, &[])).unwrap();
+        assert_eq!(a.device.round_trip(a.slot(2)), None);
+        let initiation = a.send(now, 1, &packet(60, 1)).remove(0);
+        let response = b.hear(now + way, &initiation).remove(0);
+        assert_eq!(b.device.round_trip(b.slot(1)), None, "not yet");
+        let packets = a.hear(now + 2 * way, &response);
+        b.hear(now + way + confirmed_after, &packets[0]);
+        (a.device.round_trip(a.slot(2)), b.device.round_trip(b.slot(1)))
+    };
+    assert_eq!(measured(2 * way), (Some(2 * way), Some(2 * way)));
+    assert_eq!(measured(Duration::from_secs(9)), (Some(2 * way), None));
+}
+
 #[test]
 fn packets_that_come_before_the_session_wait_for_it_in_order() {
     let now = Instant::now();
