@@ -12,6 +12,8 @@ pub struct ClusterReply {
     pub version: String,
     pub cluster_id: String,
     pub node_id: String,
+    /// Of this node, in base64; a gateway with `secretRef` says its own in `status.publicKey`.
+    pub public_key: String,
     /// The daemon whose objects this node follows, by context.
     pub hub: Option<String>,
     pub network: ClusterNetwork,
