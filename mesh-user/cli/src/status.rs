@@ -269,6 +269,10 @@ mod tests {
                 rx_packets: 1_000,
                 tx_packets: 1,
                 lanes: vec![lane(51_840, LaneState::Live), lane(51_841, LaneState::Dead)],
+                conditions: Vec::new(),
+                history: Vec::new(),
+                mtu: None,
+                path_mtu: None,
             }],
             remaps: vec![Remap {
                 connection: "default/client".to_owned(),

@@ -15,7 +15,7 @@ use mesh_common::ids::ConnectionId;
 use mesh_core::{
     api::ConnectionState,
     plan::{PROBE_PORT, Plan, Probe},
-    probe::{INTERVAL, Kind, MESSAGE_LENGTH, Message, Prober},
+    probe::{Faults, Kind, Leg, MESSAGE_LENGTH, Message, Prober, Thresholds},
 };
 use tokio::{
     net::UdpSocket,
@@ -24,6 +24,8 @@ use tokio::{
     time::{sleep, sleep_until, timeout},
 };
 
+/// While there is nothing to probe.
+const IDLE: Duration = Duration::from_secs(2);
 /// Replies that wait for the prober; more are lost, as on any network.
 const REPLIES: usize = 256;
 /// How long a probe waits for room in its socket.
@@ -96,7 +98,7 @@ impl Probes {
                     Err(_) => return,
                 },
                 Some(reply) = replies.recv() => self.handle(&reply),
-                () = sleep_until(next.unwrap_or(now + INTERVAL).into()) => {}
+                () = sleep_until(next.unwrap_or(now + IDLE).into()) => {}
             }
         }
     }
@@ -108,7 +110,10 @@ impl Probes {
             let Some(wanted) = connection.probe else { continue };
             let prober = match self.probers.remove(id) {
                 Some((probe, prober)) if probe == wanted => prober,
-                _ => Prober::new(Instant::now(), first_sequence()),
+                _ => {
+                    let Thresholds { interval, loss, .. } = connection.thresholds;
+                    Prober::new(Instant::now(), first_sequence(), interval, loss)
+                }
             };
             probers.insert(*id, (wanted, prober));
         }
@@ -125,7 +130,7 @@ impl Probes {
             .filter_map(|(id, (probe, prober))| Some((*id, *probe, prober.poll_transmit(now)?)))
             .collect();
         for (id, probe, sequence) in due {
-            let message = Message { kind: Kind::Request, connection: u32::from(id.0), sequence };
+            let message = request(u32::from(id.0), sequence);
             if let Some(socket) = self.socket(probe.from).await {
                 // A probe that cannot be sent is a lost one. A new socket is not known to be writable before one waits for
                 // it; one that stays full must not hold up the others.
@@ -204,11 +209,23 @@ async fn respond(socket: Arc<UdpSocket>, replies: mpsc::Sender<Reply>) {
             Some(message @ Message { kind: Kind::Request, .. }) => {
                 let _ = socket.try_send_to(&Message { kind: Kind::Reply, ..message }.encode(), from);
             }
-            Some(Message { kind: Kind::Reply, connection, sequence }) => {
+            Some(Message { kind: Kind::Reply, connection, sequence, .. }) => {
                 let _ = replies.try_send(Reply { from: from.ip(), connection, sequence, at });
             }
             None => {}
         }
+    }
+}
+
+fn request(connection: u32, sequence: u64) -> Message {
+    Message {
+        kind: Kind::Request,
+        leg: Leg::Gateways,
+        mtu: 0,
+        connection,
+        sequence,
+        run: 0,
+        faults: Faults::NO_RESPONDER,
     }
 }
 
@@ -245,6 +262,8 @@ mod tests {
             remote: "x".to_owned(),
             transport: Transport::WireguardServer { device: DeviceName("mesh-x".to_owned()) },
             probe: Some(Probe { from, to }),
+            paths: Vec::new(),
+            thresholds: Thresholds::default(),
         };
         let connections = ends.iter().map(|(id, from, to)| (ConnectionId(*id), connection(*from, *to))).collect();
         Arc::new(Plan { connections, ..Plan::default() })
@@ -263,13 +282,13 @@ mod tests {
         let begin = Instant::now();
         // The other one probes first, before this end is there.
         until(&mut reports, 2, ConnectionState::Connected).await;
-        assert!(begin.elapsed() < INTERVAL / 2, "the first probe is lost");
+        assert!(begin.elapsed() < IDLE / 2, "the first probe is lost");
         let report = until(&mut reports, 1, ConnectionState::Connected).await;
         assert!(report.latency.is_some_and(|latency| latency < Duration::from_secs(1)));
 
         let stranger = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let request = Message { kind: Kind::Request, connection: 7, sequence: 9 }.encode();
-        let reply = Message { kind: Kind::Reply, connection: 7, sequence: 9 }.encode();
+        let request = super::request(7, 9).encode();
+        let reply = Message { kind: Kind::Reply, ..super::request(7, 9) }.encode();
         let target = (HERE, PROBE_PORT);
         for ignored in [b"hello".as_slice(), &reply, &[request.as_slice(), b"x"].concat()] {
             stranger.send_to(ignored, target).await.unwrap();

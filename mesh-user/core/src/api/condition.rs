@@ -28,3 +28,18 @@ pub enum ConditionStatus {
     /// Nothing was seen yet, or the remote cannot be asked.
     Unknown,
 }
+
+/// A condition that became another, or the same for another reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Change {
+    /// RFC 3339, UTC.
+    pub time: String,
+    /// Type of the condition.
+    pub condition: String,
+    pub from: ConditionStatus,
+    pub to: ConditionStatus,
+    /// Of what it became.
+    pub reason: String,
+    pub message: String,
+}

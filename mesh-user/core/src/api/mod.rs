@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 pub use apply::{Action, Applied, ApplyReply, ObjectList, of_body, to_body};
-pub use condition::{Condition, ConditionStatus};
+pub use condition::{Change, Condition, ConditionStatus};
 pub use info::{ClusterNetwork, ClusterReply};
 
 /// `GET /v1/status`: this node.
@@ -72,6 +72,18 @@ pub struct Connection {
     pub tx_packets: u64,
     /// None for `direct`.
     pub lanes: Vec<Lane>,
+    /// `Handshake`, `TunnelProbe`, `DataPath`, `MTU`.
+    #[serde(default)]
+    pub conditions: Vec<Condition>,
+    /// The last 32 changes of the conditions, oldest first, since the daemon started.
+    #[serde(default)]
+    pub history: Vec<Change>,
+    /// Of the tunnel. Absent for `direct`.
+    #[serde(default)]
+    pub mtu: Option<u16>,
+    /// The longest packet that reached the remote gateway, up to the MTU; absent until that was tried.
+    #[serde(default)]
+    pub path_mtu: Option<u16>,
 }
 
 /// One way of a tunnelled connection: a UDP port at each end, with a session of its own.

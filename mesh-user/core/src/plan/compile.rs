@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use mesh_common::{ids::ConnectionId, maps::Role};
 
 use super::{
-    Connection, DeviceName, InterfaceRole, NodeFacts, Plan, Probe, TableEntry, Transport,
+    Connection, DeviceName, InterfaceRole, NodeFacts, PathProbe, Plan, Probe, TableEntry, Transport,
     kernel::{self, Reserved},
     names,
     slots::Slots,
@@ -16,6 +16,7 @@ use super::{
 use crate::{
     allocate::{Allocations, Share},
     model::{ClusterId, Gateway, GatewayClient, Problem, Problems, Reach, Remote, ValidIntent},
+    probe::Thresholds,
 };
 
 /// What this node shall hold, and what it gave out to get there; `previous` is what it had given out before.
@@ -72,9 +73,10 @@ impl Building<'_> {
         }
         let ways = share.presented.values().filter_map(|net| kernel::way(*net, &transport, &self.reserved));
         self.plan.routes.extend(ways);
-        let probe = self.probe(remote, share, &transport);
-        let (name, remote) = (gateway.place().name(), id.to_string());
-        self.plan.connections.insert(connection, Connection { name, remote, transport, probe });
+        let paths = self.paths(remote, share, &transport);
+        let probe = paths.first().map(|path| path.gateway);
+        let (name, remote, thresholds) = (gateway.place().name(), id.to_string(), Thresholds::default());
+        self.plan.connections.insert(connection, Connection { name, remote, transport, probe, paths, thresholds });
     }
 
     fn transport(&mut self, id: &ClusterId, remote: &Remote, gateway: &Gateway) -> Option<Transport> {
@@ -124,17 +126,31 @@ impl Building<'_> {
         Err((message, "add an [[interface]] with that name and role = \"underlay\""))
     }
 
-    /// From our gateway address to the remote's, as we call it.
-    fn probe(&self, remote: &Remote, share: &Share, transport: &Transport) -> Option<Probe> {
-        let external = remote.configuration.real.external.first()?;
-        let presented = share.presented.get(external)?;
-        let from = match transport {
-            Transport::Direct { .. } => self.reserved.presented_gateway_for(presented),
-            Transport::WireguardServer { .. } | Transport::WireguardClient { .. } => {
-                self.reserved.gateway_for(presented)
+    /// From our reserved addresses to the remote's, as we call them: by its first external CIDR of each family.
+    fn paths(&self, remote: &Remote, share: &Share, transport: &Transport) -> Vec<PathProbe> {
+        let is_direct = matches!(transport, Transport::Direct { .. });
+        let mut paths: Vec<PathProbe> = Vec::new();
+        for external in &remote.configuration.real.external {
+            let Some(presented) = share.presented.get(external) else { continue };
+            if paths.iter().any(|path| path.gateway.to.is_ipv4() == presented.addr().is_ipv4()) {
+                continue;
             }
-        };
-        Some(Probe { from: from?, to: kernel::nth(presented, 2) })
+            let gateway = match is_direct {
+                true => self.reserved.presented_gateway_for(presented),
+                false => self.reserved.gateway_for(presented),
+            };
+            let (Some(gateway), Some((responder, answers_at))) =
+                (gateway, self.reserved.responder_for(presented, is_direct))
+            else {
+                continue;
+            };
+            paths.push(PathProbe {
+                gateway: Probe { from: gateway, to: kernel::nth(presented, 2) },
+                responder: Probe { from: responder, to: kernel::nth(presented, kernel::RESPONDER) },
+                answers_at,
+            });
+        }
+        paths
     }
 }
 

@@ -77,7 +77,7 @@ pub(crate) fn ports(ports: &[u16]) -> String {
 
 impl fmt::Display for Line<'_, Connection> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Connection { name, remote, transport, probe } = self.0;
+        let Connection { name, remote, transport, probe, paths: _, thresholds: _ } = self.0;
         write!(f, "{name} to {remote} ")?;
         match transport {
             Transport::WireguardServer { device } => write!(f, "by WireGuard, server, {device}"),

@@ -13,19 +13,24 @@ use super::{
     Transport, UNREACHABLE_METRIC,
 };
 
-/// The two reserved addresses of this cluster, of each family that it has an external CIDR of.
+/// The three reserved addresses of this cluster, of each family that it has an external CIDR of.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Reserved {
     pub(super) v4: Option<ReservedPair>,
     pub(super) v6: Option<ReservedPair>,
 }
 
-/// Both addresses as we use them and as the mesh calls them (the same where nothing else was given).
+/// Each as we use it and as the mesh calls it (the same where nothing else was given).
 #[derive(Clone, Copy)]
 pub(super) struct ReservedPair {
     pub(super) unknown: [IpAddr; 2],
     pub(super) gateway: [IpAddr; 2],
+    /// On no interface: packets to it are forwarded to the daemon.
+    pub(super) responder: [IpAddr; 2],
 }
+
+/// Of the responder to probes of the data path, from the network address.
+pub(super) const RESPONDER: u8 = 3;
 
 /// Real and presented form.
 const REAL: usize = 0;
@@ -37,7 +42,7 @@ impl Reserved {
         let mut reserved = Reserved::default();
         for (real, presented) in external {
             let both = |offset| [nth(&real, offset), nth(&presented, offset)];
-            let pair = ReservedPair { unknown: both(1), gateway: both(2) };
+            let pair = ReservedPair { unknown: both(1), gateway: both(2), responder: both(RESPONDER) };
             let slot = if matches!(real, IpNet::V4(_)) { &mut reserved.v4 } else { &mut reserved.v6 };
             slot.get_or_insert(pair);
         }
@@ -60,6 +65,12 @@ impl Reserved {
     /// The gateway address as local processes use it towards a `direct` remote: nothing rewrites what they send.
     pub(super) fn presented_gateway_for(&self, net: &IpNet) -> Option<IpAddr> {
         self.of_family(net).map(|pair| pair.gateway[PRESENTED])
+    }
+
+    /// Our responder as it sends towards a tunnel or a `direct` remote, and as it is addressed after the remap.
+    pub(super) fn responder_for(&self, net: &IpNet, direct: bool) -> Option<(IpAddr, IpAddr)> {
+        let both = self.of_family(net)?.responder;
+        Some((both[if direct { PRESENTED } else { REAL }], both[REAL]))
     }
 
     pub(super) fn gateways(&self) -> BTreeSet<IpNet> {
@@ -89,7 +100,7 @@ impl Reserved {
 }
 
 impl ReservedPair {
-    /// Presented and real form of both addresses, as host prefixes.
+    /// Presented and real form of the addresses that an interface carries, as host prefixes.
     pub(super) fn presented_and_real(&self) -> [(IpNet, IpNet); 2] {
         [self.unknown, self.gateway].map(|both| (IpNet::from(both[PRESENTED]), IpNet::from(both[REAL])))
     }

@@ -31,7 +31,7 @@ use mesh_common::{
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use crate::{model::group::MemberId, tunnel::Lane};
+use crate::{model::group::MemberId, probe::Thresholds, tunnel::Lane};
 pub use access::Policy;
 pub use check::{Violation, check};
 pub use compile::plan;
@@ -94,12 +94,24 @@ pub struct Connection {
     pub transport: Transport,
     /// Gateway address of the remote as we call it, and the address of ours that the probe is sent from.
     pub probe: Option<Probe>,
+    /// Of each family that both sides have an external CIDR of.
+    pub paths: Vec<PathProbe>,
+    pub thresholds: Thresholds,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Probe {
     pub from: IpAddr,
     pub to: IpAddr,
+}
+
+/// Between which addresses it is tried whether packets are forwarded: gateways, and the responders behind them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PathProbe {
+    pub gateway: Probe,
+    pub responder: Probe,
+    /// Our responder as it is addressed here, after any remap.
+    pub answers_at: IpAddr,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

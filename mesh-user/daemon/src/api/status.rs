@@ -156,6 +156,10 @@ fn connection(
         rx_packets: traffic.0.packets,
         tx_packets: traffic.1.packets,
         lanes: peer.map(|(_, peer)| peer.lanes.iter().map(lane).collect()).unwrap_or_default(),
+        conditions: Vec::new(),
+        history: Vec::new(),
+        mtu: device.and_then(|device| Some(snapshot.plan.tunnels.get(device)?.mtu)),
+        path_mtu: None,
     }
 }
 
@@ -249,6 +253,7 @@ mod tests {
     use std::sync::Arc;
 
     use mesh_core::plan::{Probe, PublicKey, Tunnel};
+    use mesh_core::probe::Thresholds;
 
     use super::*;
 
@@ -262,7 +267,14 @@ mod tests {
     /// One tunnel to a client, with or without a responder there.
     fn snapshot(probe: Option<Probe>) -> Snapshot {
         let transport = Transport::WireguardServer { device: device() };
-        let known = plan::Connection { name: "default/b".to_owned(), remote: "b".to_owned(), transport, probe };
+        let known = plan::Connection {
+            name: "default/b".to_owned(),
+            remote: "b".to_owned(),
+            transport,
+            probe,
+            paths: Vec::new(),
+            thresholds: Thresholds::default(),
+        };
         let peer = Peer {
             connection: ID,
             endpoints: Vec::new(),

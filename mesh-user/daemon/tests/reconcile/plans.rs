@@ -10,9 +10,12 @@ use mesh_common::{
     ids::{ConnectionId, RemapId},
     maps::Role,
 };
-use mesh_core::plan::{
-    Connection, DeviceAddress, DeviceName, Neighbour, Peer, Plan, PresharedKey, PublicKey, ROUTE_METRIC, Remap, Route,
-    RouteTarget, Sysctl, SysctlKey, TableEntry, Transport, Tunnel, UNREACHABLE_METRIC,
+use mesh_core::{
+    plan::{
+        Connection, DeviceAddress, DeviceName, Neighbour, Peer, Plan, PresharedKey, PublicKey, ROUTE_METRIC, Remap,
+        Route, RouteTarget, Sysctl, SysctlKey, TableEntry, Transport, Tunnel, UNREACHABLE_METRIC,
+    },
+    probe::Thresholds,
 };
 
 /// SplitMix64.
@@ -121,7 +124,14 @@ fn add_remote(plan: &mut Plan, random: &mut Random, number: u8, likely: u64) {
     let transport = Transport::WireguardServer { device: name };
     plan.connections.insert(
         id,
-        Connection { name: format!("default/t{number}"), remote: format!("t{number}"), transport, probe: None },
+        Connection {
+            name: format!("default/t{number}"),
+            remote: format!("t{number}"),
+            transport,
+            probe: None,
+            paths: Vec::new(),
+            thresholds: Thresholds::default(),
+        },
     );
 }
 

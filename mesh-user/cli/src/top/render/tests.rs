@@ -68,6 +68,10 @@ fn reading(at: u64) -> Reading {
         rx_packets: 0,
         tx_packets: 0,
         lanes: Vec::new(),
+        conditions: Vec::new(),
+        history: Vec::new(),
+        mtu: None,
+        path_mtu: None,
     };
     let status = Status {
         version: "0.1.0".to_owned(),
