@@ -64,6 +64,7 @@ mod tests {
             outcome: outcome.to_owned(),
         };
         let explanation = Explanation {
+            schema: 1,
             source: "10.243.1.5".to_owned(),
             destination: "10.71.2.7".to_owned(),
             stages: vec![

@@ -241,6 +241,7 @@ mod tests {
 
     fn example() -> Status {
         Status {
+            schema: 1,
             version: "0.1.0".to_owned(),
             cluster: "cl01".to_owned(),
             public_key: "q8Zz=".to_owned(),

@@ -66,7 +66,7 @@ fn answer(head: &str, looks: &AtomicU64) -> String {
     if head.starts_with("GET /v1/status ") {
         let look = looks.fetch_add(1, Ordering::Relaxed);
         return format!(
-            r#"{{"version":"0.1.0","cluster":"cl01","public_key":"","interfaces":[],"connections":[],"remaps":[],
+            r#"{{"schema":1,"version":"0.1.0","cluster":"cl01","public_key":"","interfaces":[],"connections":[],"remaps":[],
             "drops":{{"not-allowed":{}}},"problems":[],"notices":[],"groups":[]}}"#,
             100 + look
         );

@@ -16,7 +16,7 @@ use mesh_common::{
 };
 
 use crate::{
-    api::{Explanation, Stage},
+    api::{Explanation, Stage, group::SCHEMA},
     plan::{
         Connection, Plan, Route, RouteTarget, TableEntry, Transport,
         display::{Line, roles},
@@ -30,7 +30,14 @@ pub use packet::Sample;
 pub fn explain(plan: &Plan, tables: &Slots, source: IpAddr, destination: IpAddr) -> Explanation {
     let asking = Asking { plan, tables, table: tables.table(), source, destination };
     let (stages, verdict) = asking.answer();
-    Explanation { source: source.to_string(), destination: destination.to_string(), stages, verdict }
+    Explanation::new(source, destination, stages, verdict)
+}
+
+impl Explanation {
+    fn new(source: IpAddr, destination: IpAddr, stages: Vec<Stage>, verdict: String) -> Explanation {
+        let (source, destination) = (source.to_string(), destination.to_string());
+        Explanation { schema: SCHEMA, source, destination, stages, verdict }
+    }
 }
 
 struct Asking<'a> {

@@ -220,6 +220,7 @@ impl Control {
             Ok(read) => read,
             Err(error) => {
                 self.unread = true;
+                self.undeclared.clear();
                 return self.refuse(&format!("{error:#}"));
             }
         };
@@ -228,6 +229,8 @@ impl Control {
             return;
         }
         self.manifests = read;
+        // It was about other texts. What these declare is found out when all of them are taken.
+        self.undeclared.clear();
         self.try_take_up().await;
     }
 

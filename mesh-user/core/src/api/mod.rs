@@ -21,6 +21,8 @@ pub use info::{ClusterNetwork, ClusterReply};
 /// `GET /v1/status`: this node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Status {
+    /// [`group::SCHEMA`].
+    pub schema: u32,
     pub version: String,
     pub cluster: String,
     pub public_key: String,
@@ -163,6 +165,8 @@ pub struct Remap {
 /// `GET /v1/explain`: the path of a packet from `source` to `destination`, stage by stage.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Explanation {
+    /// [`group::SCHEMA`].
+    pub schema: u32,
     pub source: String,
     pub destination: String,
     pub stages: Vec<Stage>,

@@ -36,7 +36,7 @@ pub fn explain_in_groups<'a>(
     let by = |address| groups.iter().copied().find(|group| holds(group, address));
     let group = by(destination).or_else(|| by(source))?;
     let (stages, verdict) = Asking { group, tunnels, question }.answer();
-    Some(Explanation { source: source.to_string(), destination: destination.to_string(), stages, verdict })
+    Some(Explanation::new(source, destination, stages, verdict))
 }
 
 struct Asking<'a> {

@@ -14,13 +14,14 @@ use mesh_core::{
 use serde::Deserialize;
 
 use super::{
-    Api,
+    Api, Snapshot,
     caller::Caller,
     endpoint::{Endpoint, text},
     errors::Failure,
     request::{Path, Query},
     status,
 };
+use crate::agent::local::Local;
 
 /// A control loop that has been silent for so long is believed to hang.
 const STUCK: Duration = Duration::from_secs(60);
@@ -65,18 +66,28 @@ async fn health(
         }
         "startup" => (!snapshot.started).then(|| "the first plan is not in force yet".to_owned()),
         "ready" if !snapshot.started => Some("the first plan is not in force yet".to_owned()),
-        "ready" => snapshot.problems.first().map(|first| {
-            let number = snapshot.problems.len();
-            match caller.reads_all() {
-                Ok(()) => format!("{number} problems, the first: {first}"),
-                Err(_) => format!("{number} problems"),
-            }
-        }),
+        "ready" => {
+            let problems = snapshot.problems.iter().cloned().chain(down(&api, &snapshot)).collect::<Vec<_>>();
+            problems.first().map(|first| match caller.reads_all() {
+                Ok(()) => format!("{} problems, the first: {first}", problems.len()),
+                Err(_) => format!("{} problems", problems.len()),
+            })
+        }
         other => {
             return Err(Failure::not_found(format!("no health check {other:?}: there are live, ready and startup")));
         }
     };
     problem.map_or(Ok(Json("ok")), |problem| Err(Failure::unhealthy(problem)))
+}
+
+/// Tunnels of network groups that this node should run, and does not.
+fn down(api: &Api, snapshot: &Snapshot) -> Vec<String> {
+    let locals = Arc::clone(&api.agency.locals().borrow());
+    let missing = |local: &Arc<Local>| {
+        let purpose = &local.kept.purpose;
+        format!("the tunnel of {} in {} is down: {}", purpose.member, purpose.group, local.missing(snapshot))
+    };
+    locals.iter().filter(|local| !local.is_up(snapshot)).map(missing).collect()
 }
 
 async fn explanation(

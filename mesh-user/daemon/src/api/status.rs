@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use mesh_common::ids::{ConnectionId, RemapId};
 use mesh_core::{
-    api::{Connection, ConnectionState, Interface, Lane, LaneState, Remap, Status},
+    api::{Connection, ConnectionState, Interface, Lane, LaneState, Remap, Status, group::SCHEMA},
     plan::{self, DeviceName, HookChoice, InterfaceRole, Peer, Plan, Transport},
     tunnel::lane::Condition,
 };
@@ -26,6 +26,7 @@ pub(super) fn status(api: &Api) -> Status {
     let connections =
         plan.connections.iter().map(|(id, known)| connection(*id, known, &snapshot, reports.get(id), &counted));
     Status {
+        schema: SCHEMA,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         cluster: api.cluster.clone(),
         public_key: api.public_key.to_string(),

@@ -1,7 +1,10 @@
 //! `meshctl apply`, `get` and `delete`: groups that are declared in files.
 
-use anyhow::Result;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
 use insta::assert_snapshot;
+use mesh_lab::interrupt;
 
 use crate::{hub::Hub, session::Session};
 
@@ -35,4 +38,24 @@ fn manifests_are_applied() -> Result<()> {
     ])?;
     assert_snapshot!(session.text);
     Ok(())
+}
+
+/// A problem goes with the text that it is about, also when the next text cannot be read.
+#[test]
+fn problems_are_those_of_the_manifests_that_are_there() -> Result<()> {
+    let hub = Hub::start()?;
+    hub.done("default", "meshctl ng create shop")?;
+    let told = |what: &str, expected: &str, other: &str| -> Result<()> {
+        interrupt::wait_for(what, Duration::from_secs(10), Duration::from_millis(50), || {
+            let problems = hub.node.status()?.problems.join("\n");
+            Ok((problems.contains(expected) && !problems.contains(other)).then_some(()))
+        })
+        .with_context(|| format!("{:?}", hub.node.status().map(|status| status.problems)))
+    };
+    hub.node.put_manifest("a.yaml", "apiVersion: mesh/v1\nkind: NetworkGroup\nmetadata: {name: shop}\n")?;
+    told("the group of the API to be kept", "shop", "not readable")?;
+    hub.node.put_manifest("a.yaml", "kind: [\n")?;
+    told("what cannot be read to be told alone", "not readable", "shop")?;
+    hub.node.remove_manifest("a.yaml")?;
+    told("no problem to be left", "", "a.yaml")
 }

@@ -74,6 +74,7 @@ fn reading(at: u64) -> Reading {
         path_mtu: None,
     };
     let status = Status {
+        schema: 1,
         version: "0.1.0".to_owned(),
         cluster: "cl01".to_owned(),
         public_key: String::new(),
