@@ -110,7 +110,10 @@ fn needs_programs(settings: &Settings) -> bool {
 
 async fn start_registrar(settings: &Settings) -> Result<Registrar> {
     let store = RedbStore::open(&settings.directories.state.join(STORE))?;
-    Ok(Registrar::start(store, settings.groups.rules()).await?)
+    let registrar = Registrar::start(store, settings.groups.rules()).await?;
+    let watching = registrar.clone();
+    tokio::spawn(async move { watching.end_peers_with_leases().await });
+    Ok(registrar)
 }
 
 fn start_shards(settings: &Settings) -> Result<(Arc<Shards>, blocking::Receiver<shard::Event>)> {

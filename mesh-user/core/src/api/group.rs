@@ -25,6 +25,7 @@
 //! | `GET /blocks` | | [`BlockList`] |
 //! | `PUT, DELETE /members/{member}/block` | | [`BlockReply`] |
 //! | `PUT /members/{member}/status` | [`ReportMember`] | [`MemberList`] |
+//! | `PUT /v1/nodes/{node}/lease` | | [`NodeLeaseReply`] |
 //! | `GET /v1/watch?org=&group=&member=` (each may stand several times) | | [`WatchEvent`] |
 //! | `POST /v1/apply?dryRun=` | manifests as text ([`super::to_body`]) | [`super::ApplyReply`] |
 //!
@@ -183,6 +184,21 @@ pub struct MemberList {
     pub members: Vec<FoundMember>,
 }
 
+/// A node lives, and so do the peers that it runs, for so many seconds from now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeLeaseReply {
+    pub schema: u32,
+    pub node: NodeId,
+    /// Another one than before: the node was taken for dead in between, and its peers may have gone.
+    pub lease: u64,
+    pub seconds: u32,
+    /// The revision in which it began.
+    pub since: u64,
+    /// One in which it was still there.
+    pub revision: u64,
+}
+
 /// WireGuard's configuration of one peer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -266,6 +282,10 @@ pub struct CreatePeer {
     pub hostname: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<Label>,
+    /// An address of the group that it had before: it gets this one if nobody has it, else the next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub ng_ip: Option<IpAddr>,
 }
 
 impl From<CreatePeer> for PeerSpec {
@@ -282,6 +302,7 @@ impl From<CreatePeer> for PeerSpec {
             hostname: create.hostname,
             parent_event: None,
             hv: create.hv,
+            address: create.ng_ip,
         }
     }
 }

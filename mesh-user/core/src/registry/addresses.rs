@@ -26,6 +26,11 @@ pub(crate) fn next<T>(network: &IpNet, cursor: IpAddr, in_use: &BTreeMap<IpAddr,
     free(network, begin..=high, in_use).or_else(|| free(network, low..=high, in_use))
 }
 
+/// Whether it can be given out: inside the CIDR, and not one that no peer gets.
+pub(crate) fn is_usable(network: &IpNet, address: IpAddr) -> bool {
+    network.contains(&address) && usable(network).contains(&number(address))
+}
+
 fn free<T>(network: &IpNet, range: RangeInclusive<u128>, in_use: &BTreeMap<IpAddr, T>) -> Option<IpAddr> {
     if range.is_empty() {
         return None;
@@ -70,6 +75,14 @@ mod tests {
         assert_eq!(next("10.1.0.13", &[]), "10.1.0.14");
         assert_eq!(next("10.1.0.14", &["10.1.0.5"]), "10.1.0.6");
         assert_eq!(next("10.1.0.12", &["10.1.0.13", "10.1.0.14"]), "10.1.0.5");
+    }
+
+    #[test]
+    fn only_what_a_peer_may_get_can_be_asked_for() {
+        let network = "10.1.0.0/28".parse().unwrap();
+        let usable = |address: &str| is_usable(&network, address.parse().unwrap());
+        assert!(usable("10.1.0.5") && usable("10.1.0.14"));
+        assert!(!["10.1.0.4", "10.1.0.15", "10.1.1.5", "fd00::5"].into_iter().any(usable));
     }
 
     /// NG-23

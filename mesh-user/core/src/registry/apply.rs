@@ -42,6 +42,13 @@ impl Registry {
                 }
                 return None;
             }
+            Key::Node(node) => {
+                match object {
+                    Some(Object::Node(lease)) => drop(self.nodes.insert(node.clone(), Stored::new(modified, lease))),
+                    _ => drop(self.nodes.remove(node)),
+                }
+                return None;
+            }
         };
         match (key.clone(), object) {
             (Key::Group(id), Some(Object::Group(group))) => self.put_group(&id, modified, group),
@@ -118,7 +125,7 @@ impl Group {
                 self.rules.insert(id.clone(), Stored::new(modified, rule));
             }
             (Key::Rule(_, id), _) => drop(self.rules.remove(id)),
-            (Key::Group(_) | Key::Label(..) | Key::Prefixes | Key::Block(..), _) => {}
+            (Key::Group(_) | Key::Label(..) | Key::Prefixes | Key::Block(..) | Key::Node(_), _) => {}
         }
     }
 

@@ -12,6 +12,7 @@ use crate::{
         PeerKind, PeerRole, RuleId, Tag, Traffic,
     },
     plan::PublicKey,
+    registry::NodeLease,
 };
 
 /// One change of the registry. Groups are named by id: [`super::Registry::find_group`] has it for an id or label.
@@ -91,6 +92,13 @@ pub enum Command {
         org: Org,
         member: MemberId,
     },
+    /// A node lives, for as long as the store keeps this lease. Nothing changes while it has another one.
+    BeginLease(NodeLease),
+    /// The peers of a node that has no lease any more. Nothing changes while it has one.
+    EndPeers {
+        group: GroupId,
+        node: NodeId,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -122,6 +130,8 @@ pub struct PeerSpec {
     pub hostname: Option<String>,
     pub parent_event: Option<String>,
     pub hv: Option<NodeId>,
+    /// Which address of the group it should have: it gets this one if it can be given out, else the next.
+    pub address: Option<IpAddr>,
 }
 
 /// On whose behalf: objects of the other author are refused.

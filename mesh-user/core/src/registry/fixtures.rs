@@ -114,6 +114,7 @@ pub(crate) fn external(label: &str, key: u8) -> PeerSpec {
         hostname: None,
         parent_event: None,
         hv: None,
+        address: None,
     }
 }
 

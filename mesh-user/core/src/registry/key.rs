@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use crate::model::group::{GroupId, Label, MemberId, NotAllowed, Org, PeerId, RuleId};
+use crate::model::group::{GroupId, Label, MemberId, NodeId, NotAllowed, Org, PeerId, RuleId};
 
 /// A key of the store. As text: segments with `/` between, so that everything of a group has its key as prefix.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -22,6 +22,8 @@ pub enum Key {
     Prefixes,
     /// `blocks/<org>/<member>`
     Block(Org, MemberId),
+    /// `nodes/<node>`: as long as the node has a lease.
+    Node(NodeId),
 }
 
 /// A key or value that nobody of this version wrote.
@@ -42,6 +44,7 @@ impl fmt::Display for Key {
             Key::Label(org, label) => write!(f, "labels/{org}/{}", Escaped(label.as_str())),
             Key::Prefixes => f.write_str("prefixes"),
             Key::Block(org, member) => write!(f, "blocks/{org}/{member}"),
+            Key::Node(node) => write!(f, "nodes/{node}"),
         }
     }
 }
@@ -71,6 +74,7 @@ fn parse(text: &str) -> Result<Option<Key>, NotAllowed> {
         }
         ["prefixes"] => Key::Prefixes,
         ["blocks", org, member] => Key::Block(org.parse()?, member.parse()?),
+        ["nodes", node] => Key::Node(node.parse()?),
         _ => return Ok(None),
     }))
 }
@@ -118,6 +122,7 @@ mod tests {
             "labels/default/caf%C3%A9%2F%25-1._%20x",
             "prefixes",
             "blocks/org.one/app_x",
+            "nodes/hv-1",
         ] {
             assert_eq!(text.parse::<Key>().unwrap().to_string(), text);
         }
@@ -138,6 +143,8 @@ mod tests {
             "prefixes/1",
             "blocks/default/a/b",
             "labels/default/%",
+            "nodes/",
+            "nodes/a/b",
         ] {
             assert!(text.parse::<Key>().is_err(), "{text}");
         }

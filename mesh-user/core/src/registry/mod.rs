@@ -16,6 +16,7 @@ mod find;
 #[cfg(test)]
 pub(crate) mod fixtures;
 mod key;
+mod lease;
 mod object;
 mod refusal;
 mod rights;
@@ -32,7 +33,9 @@ use std::{
 };
 
 use crate::{
-    model::group::{AccessRule, Block, GroupId, Label, Member, MemberId, NetworkGroup, Org, Peer, PeerId, RuleId},
+    model::group::{
+        AccessRule, Block, GroupId, Label, Member, MemberId, NetworkGroup, NodeId, Org, Peer, PeerId, RuleId,
+    },
     plan::PublicKey,
 };
 
@@ -43,6 +46,7 @@ pub use decide::{Ids, decide, group::without_owner};
 pub use declare::{Declaration, Declared, GroupSpec, Others, declare};
 pub use find::{Kind, Kinds};
 pub use key::{Key, NotAKey};
+pub use lease::{Absences, NodeLease};
 pub use object::Object;
 pub use refusal::{Refusal, RefusalCode};
 pub use rights::Rights;
@@ -67,6 +71,8 @@ pub struct Registry {
     pub revision: Revision,
     pub groups: BTreeMap<GroupId, Arc<Group>>,
     pub blocks: BTreeMap<(Org, MemberId), Stored<Block>>,
+    /// Those that live.
+    pub nodes: BTreeMap<NodeId, Stored<NodeLease>>,
     prefixes: Option<(Revision, u64)>,
     /// By slug.
     labels: BTreeMap<(Org, Label), GroupId>,

@@ -3,7 +3,7 @@
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{Key, NotAKey};
+use super::{Key, NodeLease, NotAKey};
 use crate::model::group::{AccessRule, Block, GroupId, Member, NetworkGroup, Peer};
 
 /// What a key holds; as JSON in the store.
@@ -18,6 +18,7 @@ pub enum Object {
     /// A number that grows.
     Prefixes(u64),
     Block(Block),
+    Node(NodeLease),
 }
 
 impl Object {
@@ -30,6 +31,7 @@ impl Object {
             Object::Label(group) => serde_json::to_value(group),
             Object::Prefixes(number) => serde_json::to_value(number),
             Object::Block(block) => serde_json::to_value(block),
+            Object::Node(node) => serde_json::to_value(node),
         };
         value.expect("the nouns have text keys and no numbers that JSON lacks")
     }
@@ -48,6 +50,7 @@ impl Object {
             Key::Label(..) => read(value).map(Object::Label),
             Key::Prefixes => read(value).map(Object::Prefixes),
             Key::Block(..) => read(value).map(Object::Block),
+            Key::Node(_) => read(value).map(Object::Node),
         };
         let refused = |reason: String| NotAKey { key: key.to_string(), reason };
         let object = object.map_err(refused)?;
@@ -67,6 +70,7 @@ impl Object {
             (Object::Rule(rule), Key::Rule(_, id)) => rule.id == *id,
             (Object::Label(_), Key::Label(..)) | (Object::Prefixes(_), Key::Prefixes) => true,
             (Object::Block(block), Key::Block(org, member)) => block.owner_id == *org && block.member == *member,
+            (Object::Node(node), Key::Node(id)) => node.node == *id,
             _ => false,
         }
     }

@@ -33,6 +33,14 @@ impl Rights {
         })
     }
 
+    /// Of whatever group.
+    pub fn runs_some_peers(&self) -> bool {
+        self.any(|role| match role {
+            Role::Admin(_) | Role::Member { .. } => true,
+            Role::Read => false,
+        })
+    }
+
     /// What is not seen does not exist for the caller.
     pub fn sees(&self, group: &NetworkGroup) -> bool {
         self.reads_all() || self.runs_peers(group)

@@ -19,6 +19,8 @@ pub struct Rules {
     pub kinds: BTreeMap<String, MemberKind>,
     /// What no group's CIDR may overlap, and whose it is: prefixes of clusters, routes of the host.
     pub taken: Vec<(IpNet, String)>,
+    /// How long a node lives without a word of it.
+    pub lease_seconds: u32,
 }
 
 /// The prefixes of ids that are known without settings.
@@ -42,6 +44,7 @@ impl Default for Rules {
             prefix_length: 16,
             kinds: KINDS.into_iter().map(|(prefix, kind)| (prefix.to_owned(), kind)).collect(),
             taken: Vec::new(),
+            lease_seconds: 60,
         }
     }
 }

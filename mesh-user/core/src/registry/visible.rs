@@ -263,7 +263,7 @@ fn merge<K: Ord, V>(old: &BTreeMap<K, V>, new: &BTreeMap<K, V>, mut each: impl F
 fn group_of(key: &Key) -> Option<&GroupId> {
     match key {
         Key::Group(id) | Key::Member(id, _) | Key::Peer(id, _) | Key::Rule(id, _) => Some(id),
-        Key::Label(..) | Key::Prefixes | Key::Block(..) => None,
+        Key::Label(..) | Key::Prefixes | Key::Block(..) | Key::Node(_) => None,
     }
 }
 

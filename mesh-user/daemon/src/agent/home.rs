@@ -6,11 +6,11 @@ use mesh_client::{Client, Url};
 use mesh_core::{
     api::{
         self,
-        group::{CreatePeer, GroupReply, PeerReply, UpdatePeer},
+        group::{CreatePeer, GroupReply, NodeLeaseReply, PeerReply, UpdatePeer},
         node::Server,
     },
-    model::group::{GroupId, Org, PeerId},
-    registry::{Author, Command, Refusal},
+    model::group::{GroupId, NodeId, Org, PeerId},
+    registry::{Author, Command, Refusal, Revision},
 };
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +32,18 @@ pub enum Home {
 pub(super) enum Desk {
     Own(Registrar),
     Hub(Client),
+}
+
+/// This node's lease, which was there just now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Term {
+    /// Another one: the store took the node for dead in between.
+    pub(super) lease: u64,
+    pub(super) seconds: u32,
+    /// The revision that it began in.
+    pub(super) since: Revision,
+    /// One that it was still there in.
+    pub(super) revision: Revision,
 }
 
 /// Why a registration did not come about.
@@ -86,6 +98,23 @@ impl Desk {
             }
         }
         Ok(())
+    }
+
+    /// The node lives.
+    pub(super) async fn keep_alive(&self, node: &NodeId) -> Result<Term, Trouble> {
+        match self {
+            Desk::Own(registrar) => {
+                let alive = registrar.keep_alive(node).await?;
+                let (lease, seconds) = (alive.lease.lease, alive.lease.seconds);
+                Ok(Term { lease, seconds, since: alive.lease.modified, revision: alive.revision })
+            }
+            Desk::Hub(client) => {
+                let url = Url::new("/v1/nodes").segment(node.as_str()).segment("lease");
+                let reply: NodeLeaseReply = client.put(url, PATIENCE).await?;
+                let NodeLeaseReply { lease, seconds, since, revision, .. } = reply;
+                Ok(Term { lease, seconds, since: Revision(since), revision: Revision(revision) })
+            }
+        }
     }
 
     /// The group that an id or label means.

@@ -1,7 +1,7 @@
 //! Which peers does this node run, and which did it undertake to run? Kept on disk before anything is registered, so that
 //! no crash leaves a peer that nobody knows, and none is registered twice.
 
-use std::path::PathBuf;
+use std::{net::IpAddr, path::PathBuf};
 
 use anyhow::Result;
 use mesh_core::model::group::{GroupId, Label, MemberId, Org, PeerId};
@@ -37,6 +37,12 @@ pub struct Kept {
     pub listen_port: u16,
     /// The registry has had it.
     pub was_registered: bool,
+    /// The node's lease that the registry last had it under.
+    #[serde(default)]
+    pub lease: Option<u64>,
+    /// The last one that it had.
+    #[serde(default)]
+    pub address: Option<IpAddr>,
 }
 
 /// What `join` asked for, until `leave`.
@@ -134,7 +140,8 @@ mod tests {
             netns: None,
         };
         let peer = peer.parse().unwrap();
-        Kept { purpose, peer, is_external: false, label: None, listen_port: 51820, was_registered: false }
+        let (label, lease, address) = Default::default();
+        Kept { purpose, peer, is_external: false, label, listen_port: 51820, was_registered: false, lease, address }
     }
 
     #[test]

@@ -8,6 +8,7 @@
 mod blocks;
 mod home;
 mod joins;
+mod lease;
 mod ledger;
 pub mod local;
 mod mirror;
@@ -34,7 +35,7 @@ use mesh_core::{
         group::{NodeId, PeerId},
     },
     plan::{GroupPlan, PublicKey},
-    registry::Registry,
+    registry::{Registry, Revision},
 };
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -45,6 +46,7 @@ use tokio::{
 pub use home::{Home, Trouble};
 use joins::Asked;
 pub use joins::{Agency, Undertaken};
+use lease::{Lease, Renewal};
 use ledger::Ledger;
 pub use ledger::{Kept, Purpose};
 use local::Local;
@@ -91,6 +93,8 @@ pub struct Agent {
     /// Public ones.
     keys: BTreeMap<PeerId, PublicKey>,
     attempts: BTreeMap<PeerId, Attempt>,
+    /// Peers that were registered and are not there, since when.
+    absent: BTreeMap<PeerId, Revision>,
     /// Who waits for the registration of a peer, to hear that it was refused.
     waiting: BTreeMap<PeerId, Vec<oneshot::Sender<Trouble>>>,
     /// What has no peer yet, and why.
@@ -101,6 +105,7 @@ pub struct Agent {
     plan: GroupPlan,
     outlets: Outlets,
     outcomes: (mpsc::Sender<Outcome>, mpsc::Receiver<Outcome>),
+    renewals: (mpsc::Sender<Renewal>, mpsc::Receiver<Renewal>),
     asked: mpsc::Receiver<Asked>,
     wake: (mpsc::Sender<()>, mpsc::Receiver<()>),
 }
@@ -111,6 +116,7 @@ struct Office {
     home: Home,
     desk: Desk,
     follows: Follows,
+    lease: Lease,
     waking: AbortHandle,
 }
 
@@ -150,6 +156,7 @@ impl Agent {
             state,
             keys: BTreeMap::new(),
             attempts: BTreeMap::new(),
+            absent: BTreeMap::new(),
             waiting: BTreeMap::new(),
             lacking: Vec::new(),
             trouble: String::new(),
@@ -157,6 +164,7 @@ impl Agent {
             plan: GroupPlan::default(),
             outlets,
             outcomes: mpsc::channel(QUEUE),
+            renewals: mpsc::channel(QUEUE),
             asked,
             wake: mpsc::channel(1),
         };
@@ -175,6 +183,10 @@ impl Agent {
                     self.hear(outcome);
                     true
                 }
+                Some(renewal) = self.renewals.1.recv() => {
+                    self.hear_renewal(renewal);
+                    true
+                }
                 Some(asked) = self.asked.recv() => {
                     self.answer(asked);
                     true
@@ -190,7 +202,8 @@ impl Agent {
     /// Something changed that nobody tells.
     fn has_news(&mut self) -> bool {
         let paths = self.paths();
-        self.presence.look(&paths) || self.is_attempt_due() || self.ledger.is_unsaved() || !self.lacking.is_empty()
+        let is_due = self.is_attempt_due() || self.is_renewal_due();
+        self.presence.look(&paths) || is_due || self.ledger.is_unsaved() || !self.lacking.is_empty()
     }
 
     fn take_stock(&mut self) {
@@ -215,6 +228,7 @@ impl Agent {
             tracing::error!("the agent of network groups: {trouble}");
         }
         self.trouble = trouble;
+        self.renew();
         self.publish();
     }
 
@@ -262,7 +276,7 @@ impl Agent {
                 (Desk::Hub(client), Follows::Hub(mirror), waking)
             }
         };
-        self.offices.push(Office { home: home.clone(), desk, follows, waking });
+        self.offices.push(Office { home: home.clone(), desk, follows, lease: Lease::new(), waking });
         Ok(())
     }
 

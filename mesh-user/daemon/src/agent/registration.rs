@@ -7,11 +7,13 @@ use mesh_core::{
     api::group::{CreatePeer, UpdatePeer},
     model::group::{MemberId, Peer, PeerId, PeerKind, PeerRole},
     plan::PublicKey,
+    registry::Revision,
 };
 
 use super::{
     Agent, Kept, Trouble,
     home::{Errand, Wish},
+    lease::Fate,
     mirror::Sight,
     wanted::Want,
 };
@@ -93,7 +95,8 @@ impl Agent {
         })?;
         let peer = PeerId::new(keys::random_uuid()?);
         self.own_key(&peer)?;
-        self.ledger.add(Kept { purpose, peer, is_external, label, listen_port, was_registered: false });
+        let (was_registered, lease, address) = Default::default();
+        self.ledger.add(Kept { purpose, peer, is_external, label, listen_port, was_registered, lease, address });
         Ok(())
     }
 
@@ -134,7 +137,7 @@ impl Agent {
         let key = self.own_key(&kept.peer)?;
         match peer {
             Some(peer) => {
-                self.note_registered(kept)?;
+                self.note_registered(kept, peer, sight.registry.revision)?;
                 if self.is_as_it_should_be(kept, peer, key) {
                     self.attempts.remove(&kept.peer);
                 } else {
@@ -142,27 +145,39 @@ impl Agent {
                     self.send(kept, Wish::Update(UpdatePeer { public_key: key, ip, port }));
                 }
             }
-            // Its group is gone, or somebody else deleted it: it is not wanted there.
-            None if want.is_join && kept.was_registered && sight.is_current => {
-                tracing::info!(group = %kept.purpose.group, peer = %kept.peer, "was removed from its group");
-                self.ledger.joins.retain(|joined| joined.purpose != kept.purpose);
-                self.ledger.save_joins()?;
-                self.forget(kept)?;
+            None if kept.was_registered && sight.is_current => {
+                let fate = self.fate(kept, sight.registry.revision);
+                match fate {
+                    // Its group is gone, or somebody else deleted it: it is not wanted there.
+                    Fate::Removed if want.is_join => {
+                        tracing::info!(group = %kept.purpose.group, peer = %kept.peer, "was removed from its group");
+                        self.ledger.joins.retain(|joined| joined.purpose != kept.purpose);
+                        self.ledger.save_joins()?;
+                        self.forget(kept)?;
+                    }
+                    Fate::Unknown if want.is_join => {}
+                    Fate::Removed | Fate::Ended | Fate::Unknown => {
+                        self.note(kept, Kept { was_registered: false, ..kept.clone() })?;
+                        self.create(kept, key);
+                    }
+                }
             }
-            None => {
-                let create = self.creation(kept, key);
-                self.send(kept, Wish::Create(create));
-            }
+            None => self.create(kept, key),
         }
         Ok(())
     }
 
+    fn create(&mut self, kept: &Kept, key: PublicKey) {
+        let create = self.creation(kept, key);
+        self.send(kept, Wish::Create(create));
+    }
+
     fn give_up(&mut self, kept: &Kept, sight: &Sight) -> Result<()> {
         let group = sight.registry.groups.get(&kept.purpose.group);
-        let is_known = group.is_some_and(|group| group.peers.contains_key(&kept.peer));
+        let peer = group.and_then(|group| group.peers.get(&kept.peer)).map(|peer| &*peer.object);
         let is_under_way = self.attempts.get(&kept.peer).is_some_and(|attempt| attempt.is_under_way);
-        if is_known {
-            self.note_registered(kept)?;
+        if let Some(peer) = peer {
+            self.note_registered(kept, peer, sight.registry.revision)?;
         } else if !sight.is_current {
             // Whether it is wanted is not known either.
             return Ok(());
@@ -178,16 +193,26 @@ impl Agent {
         self.attempts.remove(&kept.peer);
         self.waiting.remove(&kept.peer);
         self.keys.remove(&kept.peer);
+        self.absent.remove(&kept.peer);
         self.ledger.forget(&kept.peer)
     }
 
-    fn note_registered(&mut self, kept: &Kept) -> Result<()> {
+    fn note_registered(&mut self, kept: &Kept, peer: &Peer, revision: Revision) -> Result<()> {
         self.waiting.remove(&kept.peer);
-        if kept.was_registered {
+        self.absent.remove(&kept.peer);
+        let lease = self.office(&kept.purpose.home).and_then(|office| office.lease.at(revision));
+        let lease = lease.filter(|_| !kept.is_external).or(kept.lease);
+        let seen = Kept { was_registered: true, lease, address: Some(peer.endpoint.address()), ..kept.clone() };
+        self.note(kept, seen)
+    }
+
+    /// Writes down what is new of a peer.
+    fn note(&mut self, kept: &Kept, new: Kept) -> Result<()> {
+        if *kept == new {
             return Ok(());
         }
-        let known = self.ledger.peers.iter_mut().find(|other| other.peer == kept.peer);
-        known.into_iter().for_each(|known| known.was_registered = true);
+        let known = self.ledger.peers.iter_mut().find(|known| known.peer == new.peer);
+        known.into_iter().for_each(|known| *known = new.clone());
         self.ledger.save_peers()
     }
 
@@ -214,6 +239,7 @@ impl Agent {
             public_key,
             hostname: Some(self.hostname.clone()),
             label: kept.label.clone(),
+            ng_ip: kept.address,
         }
     }
 

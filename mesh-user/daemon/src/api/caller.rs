@@ -52,6 +52,13 @@ impl Caller {
         if self.rights.runs_peers(group) { Ok(()) } else { Err(needed()) }
     }
 
+    /// Of whatever group.
+    pub(super) fn runs_some_peers(&self) -> Result<(), Failure> {
+        let needed =
+            || Failure::permission(format!("{} lacks a role: admin of an org, or member of a group", self.name));
+        if self.rights.runs_some_peers() { Ok(()) } else { Err(needed()) }
+    }
+
     /// What is about the node itself.
     pub(super) fn reads_all(&self) -> Result<(), Failure> {
         let needed = || Failure::permission(format!("{} lacks the role: read", self.name));

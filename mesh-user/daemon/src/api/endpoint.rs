@@ -184,6 +184,7 @@ fn path_parameter(name: &str) -> (&'static str, ObjectBuilder) {
         "ng" => ("Id or label of a network group", text().min_length(Some(1))),
         "member" => ("Id of a member", token()),
         "peer" => ("Id or label of a peer", text().min_length(Some(1))),
+        "node" => ("Id of a node", token()),
         "rule" => ("Id of an access rule", token()),
         "resource" => ("Id or label", text().min_length(Some(1))),
         "check" => ("What is asked", text().enum_values(Some(["live", "ready", "startup"]))),

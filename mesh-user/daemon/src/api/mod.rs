@@ -7,6 +7,7 @@ mod caller;
 mod endpoint;
 mod errors;
 mod groups;
+mod leases;
 mod lookup;
 mod manifests;
 mod members;
@@ -66,7 +67,7 @@ const SOCKET_MODE: u32 = 0o660;
 const BODY_LIMIT: usize = 1 << 20;
 
 /// Paths that begin so are answered from the store.
-const OF_THE_STORE: [&str; 4] = ["/v1/orgs/", "/v1/objects", "/v1/apply", "/v1/watch"];
+const OF_THE_STORE: [&str; 5] = ["/v1/orgs/", "/v1/objects", "/v1/apply", "/v1/watch", "/v1/nodes/"];
 
 /// What the control loop knows, as far as anybody asks.
 #[derive(Clone, Debug)]
@@ -204,6 +205,7 @@ fn endpoints(door: Door) -> Vec<Endpoint> {
         groups::endpoints(),
         members::endpoints(),
         peers::endpoints(),
+        leases::endpoints(),
         rules::endpoints(),
         lookup::endpoints(),
         manifests::endpoints(),

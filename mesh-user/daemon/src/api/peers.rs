@@ -100,6 +100,7 @@ async fn create_external(
         hostname: body.hostname,
         parent_event: body.parent_event,
         hv: None,
+        address: None,
     };
     make(&api, &caller, &org, &ng, spec).await
 }

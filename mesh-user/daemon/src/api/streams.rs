@@ -206,7 +206,9 @@ impl Follower {
             self.source.changed().await.ok()?;
             let new = Arc::clone(&self.source.borrow_and_update());
             self.entries = self.view.changes(&self.seen, &new).into();
-            self.synced = (!self.entries.is_empty()).then_some(new.revision);
+            // Who has a new lease waits to see what there was before it.
+            let is_said = !self.entries.is_empty() || self.seen.nodes != new.nodes;
+            self.synced = is_said.then_some(new.revision);
             self.seen = new;
         }
     }

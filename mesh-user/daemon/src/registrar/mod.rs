@@ -7,6 +7,7 @@
 //! conditions of what was decided on it fail. So no other writer is ever overrun, here or elsewhere.
 
 mod follow;
+mod lease;
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -27,7 +28,7 @@ use uuid::Uuid;
 
 use crate::{
     keys,
-    store::{Outcome, Put, RedbStore, Store, StoreCondition, StoreError, Transaction},
+    store::{LeaseId, Outcome, Put, RedbStore, Store, StoreCondition, StoreError, Transaction},
 };
 
 /// How often something is decided anew because others were faster.
@@ -239,7 +240,14 @@ fn after(revision: Revision) -> Revision {
 fn transaction(change: &Change) -> Transaction {
     let condition =
         |condition: &Condition| StoreCondition { key: condition.key.to_string(), modified: condition.modified };
-    let put = |(key, object): &(Key, Object)| Put { key: key.to_string(), value: object.to_json(), lease: None };
+    let put = |(key, object): &(Key, Object)| Put {
+        key: key.to_string(),
+        value: object.to_json(),
+        lease: match object {
+            Object::Node(node) => Some(LeaseId(node.lease)),
+            _ => None,
+        },
+    };
     Transaction {
         conditions: change.conditions.iter().map(condition).collect(),
         puts: change.puts.iter().map(put).collect(),

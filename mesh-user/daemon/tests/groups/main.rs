@@ -5,6 +5,7 @@ mod access;
 mod churn;
 mod instances;
 mod joins;
+mod leases;
 mod reach;
 mod restarts;
 mod site;

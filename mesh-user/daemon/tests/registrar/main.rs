@@ -5,6 +5,7 @@
 mod declared;
 mod kill;
 mod large;
+mod leases;
 mod writers;
 
 use std::collections::BTreeSet;
@@ -62,6 +63,7 @@ fn create_peer(group: &GroupId, label: &str, key: [u8; 32]) -> Command {
         hostname: None,
         parent_event: None,
         hv: None,
+        address: None,
     };
     Command::CreatePeer { group: group.clone(), peer }
 }

@@ -97,6 +97,7 @@ pub(super) struct GroupsSection {
     pub(super) suffixes: Option<Vec<Spanned<String>>>,
     pub(super) ports: Option<Spanned<String>>,
     pub(super) mtu: Spanned<u16>,
+    pub(super) lease_seconds: Option<Spanned<u32>>,
     pub(super) kinds: BTreeMap<Spanned<String>, Spanned<String>>,
 }
 
@@ -137,7 +138,8 @@ pub(super) struct InstanceSection {
 impl Default for GroupsSection {
     fn default() -> Self {
         let mtu = Spanned::new(0..0, DEFAULT_MTU);
-        GroupsSection { pool: None, prefix_length: None, suffixes: None, ports: None, mtu, kinds: BTreeMap::new() }
+        let (pool, prefix_length, suffixes, ports, lease_seconds) = Default::default();
+        GroupsSection { pool, prefix_length, suffixes, ports, mtu, lease_seconds, kinds: BTreeMap::new() }
     }
 }
 

@@ -20,6 +20,9 @@ const DEFAULT_PORTS: (u16, u16) = (51_820, 52_819);
 const PREFIX_LENGTHS: RangeInclusive<u8> = 16..=28;
 /// Bytes: what every IPv4 host takes, and the most that a TUN device has.
 const MTUS: RangeInclusive<u16> = 576..=65_535;
+/// Shorter ones end while a node is busy, longer ones tell nobody that a node is dead.
+const LEASES: RangeInclusive<u32> = 3..=86_400;
+
 /// The settings of network groups.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupSettings {
@@ -33,15 +36,17 @@ pub struct GroupSettings {
     pub ports: RangeInclusive<u16>,
     /// Bytes, of the tunnel devices of groups.
     pub mtu: u16,
+    /// How long a node's peers outlive its last word.
+    pub lease_seconds: u32,
     /// What kind of member an id stands for, by what it begins with.
     pub kinds: BTreeMap<String, MemberKind>,
 }
 
 impl Default for GroupSettings {
     fn default() -> Self {
-        let Rules { suffixes, pool, prefix_length, kinds, taken: _ } = Rules::default();
+        let Rules { suffixes, pool, prefix_length, kinds, taken: _, lease_seconds } = Rules::default();
         let ports = DEFAULT_PORTS.0..=DEFAULT_PORTS.1;
-        GroupSettings { pool, prefix_length, suffixes, ports, mtu: DEFAULT_MTU, kinds }
+        GroupSettings { pool, prefix_length, suffixes, ports, mtu: DEFAULT_MTU, lease_seconds, kinds }
     }
 }
 
@@ -54,6 +59,7 @@ impl GroupSettings {
             prefix_length: self.prefix_length,
             kinds: self.kinds.clone(),
             taken: Vec::new(),
+            lease_seconds: self.lease_seconds,
         }
     }
 }
@@ -83,6 +89,14 @@ impl Reading<'_> {
             self.refuse(&section.mtu, "ng.mtu", message, &format!("write {} to {}", MTUS.start(), MTUS.end()));
         }
         settings.mtu = *section.mtu.get_ref();
+        if let Some(seconds) = &section.lease_seconds {
+            if !LEASES.contains(seconds.get_ref()) {
+                let message = format!("{} s", seconds.get_ref());
+                let hint = format!("write {} to {}", LEASES.start(), LEASES.end());
+                self.refuse(seconds, "ng.lease_seconds", message, &hint);
+            }
+            settings.lease_seconds = *seconds.get_ref();
+        }
         for (prefix, kind) in &section.kinds {
             settings.kinds.extend(self.kind(prefix, kind));
         }

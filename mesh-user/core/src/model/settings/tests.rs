@@ -69,6 +69,7 @@ prefix_length = 20
 suffixes = ["cc-ng.cloud", "Mesh.Test."]
 ports = "40000-40099"
 mtu = 1280
+lease_seconds = 20
 [ng.kinds]
 "lb_" = "loadbalancer"
 [dns]
@@ -118,7 +119,7 @@ fn every_key_of_network_groups() {
     let groups = settings.groups;
     assert_eq!((groups.pool[0].to_string().as_str(), groups.prefix_length), ("10.128.0.0/9", 20));
     assert_eq!(groups.suffixes[1].as_str(), "mesh.test");
-    assert_eq!((groups.ports, groups.mtu), (40_000..=40_099, 1280));
+    assert_eq!((groups.ports, groups.mtu, groups.lease_seconds), (40_000..=40_099, 1280, 20));
     assert_eq!((groups.kinds["lb_"], groups.kinds["app_"]), (MemberKind::Loadbalancer, MemberKind::Application));
     assert_eq!(settings.dns.listen[1], "[::1]:5353".parse().unwrap());
     assert_eq!(settings.dns.forward, ["9.9.9.9:53".parse().unwrap()]);
@@ -145,6 +146,7 @@ fn what_is_wrong_with_groups_is_told_with_its_line() {
         ("10.128.0.0/9", "10.0.0.0/24", "meshd.toml:9: ng.pool: 10.0.0.0/24 has no room for a group of /20; "),
         ("10.128.0.0/9", "fd00::/8", "meshd.toml:9: ng.pool: fd00::/8 is no IPv4 prefix; "),
         ("10.128.0.0/9", "10.128.0.0/9\", \"10.192.0.0/16", "meshd.toml:9: ng.pool: 10.128.0.0/9 and 10.192.0.0/16"),
+        ("lease_seconds = 20", "lease_seconds = 2", "meshd.toml:14: ng.lease_seconds: 2 s; write 3 to 86400"),
         ("prefix_length = 20", "prefix_length = 15", "meshd.toml:10: ng.prefix_length: /15; write 16 to 28"),
         ("\"Mesh.Test.\"", "\"a..b\"", "meshd.toml:11: ng.suffixes: \"a..b\" is no domain name: "),
         ("40000-40099", "40099-40000", "meshd.toml:12: ng.ports: \"40099-40000\" is no range of ports; "),

@@ -6,6 +6,7 @@
 
 pub(super) mod access;
 pub(super) mod group;
+mod lease;
 pub(super) mod member;
 pub(super) mod peer;
 
@@ -62,6 +63,8 @@ pub fn decide(
             access::add(existing(registry, group)?, author, id.clone(), wanted, ids)
         }
         Command::DeleteRule { group, rule } => access::delete(existing(registry, group)?, author, rule),
+        Command::BeginLease(lease) => Ok(lease::begin(registry, lease)),
+        Command::EndPeers { group, node } => Ok(lease::end_peers(registry, group, node)),
         Command::Block { org, member } => Ok(access::block(registry, org, member)),
         Command::Unblock { org, member } => access::unblock(registry, org, member),
     }

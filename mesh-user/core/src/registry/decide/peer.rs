@@ -1,15 +1,16 @@
 //! Making, changing and deleting peers of a network group.
 
-use std::net::IpAddr;
+use std::{collections::BTreeSet, net::IpAddr};
 
 use super::{Edit, Ids, may_change, may_declare, member, not_member};
 use crate::{
     model::group::{
-        ClientEndpoint, Endpoint, Label, MemberId, MemberKind, Peer, PeerId, PeerKind, PeerRole, ServerEndpoint, Term,
+        ClientEndpoint, Endpoint, Label, Member, MemberId, MemberKind, Peer, PeerId, PeerKind, PeerRole,
+        ServerEndpoint, Term,
     },
     plan::PublicKey,
     registry::{
-        Author, Change, Group, Key, MemberSpec, Object, PeerSpec, Refusal, RefusalCode, Rules, addresses,
+        Author, Change, Group, Key, MemberSpec, Object, PeerSpec, Refusal, RefusalCode, Rules, Stored, addresses,
         rules::plain_text,
     },
 };
@@ -30,9 +31,14 @@ pub(super) fn create(
     check_key(group, &id, spec.public_key)?;
     let mut edit = Edit::of(group);
     let parent_member = parent(&mut edit, rules, author, spec, ids)?;
-    let address = addresses::next(&group.group.network_ip, group.group.last_allocated_ip, &group.addresses);
-    let address = address.ok_or_else(|| exhausted(group))?;
-    edit.next.last_allocated_ip = address;
+    let address = match spec.address.filter(|address| is_free(group, *address)) {
+        Some(address) => address,
+        None => {
+            let next = addresses::next(&group.group.network_ip, group.group.last_allocated_ip, &group.addresses);
+            edit.next.last_allocated_ip = next.ok_or_else(|| exhausted(group))?;
+            edit.next.last_allocated_ip
+        }
+    };
     let peer = Peer {
         kind: spec.kind,
         label: spec.label.clone(),
@@ -112,16 +118,30 @@ pub(in crate::registry) fn set(
 pub(in crate::registry) fn delete(group: &Group, author: Author, id: &PeerId) -> Result<Change, Refusal> {
     let peer = existing(group, id)?;
     may_change(author, peer.managed_by, format_args!("the peer {id}"))?;
+    Ok(remove(group, &BTreeSet::from([id])))
+}
+
+/// These peers, with the members that are there for them alone.
+pub(super) fn remove(group: &Group, peers: &BTreeSet<&PeerId>) -> Change {
     let mut edit = Edit::of(group);
-    let parent = group.members.get(&peer.parent_member);
-    let alone = group.peers_of(&peer.parent_member).all(|other| other.id == *id);
-    match parent {
-        Some(parent) if alone && parent.kind == MemberKind::External && parent.managed_by == Author::Api => {
-            member::delete_member(&mut edit, &parent.id);
+    let parents: BTreeSet<&MemberId> =
+        peers.iter().filter_map(|id| group.peers.get(*id)).map(|peer| &peer.object.parent_member).collect();
+    for parent in parents {
+        let (gone, left): (Vec<&Peer>, Vec<&Peer>) = group.peers_of(parent).partition(|peer| peers.contains(&peer.id));
+        let goes = |parent: &Stored<Member>| parent.kind == MemberKind::External && parent.managed_by == Author::Api;
+        if left.is_empty() && group.members.get(parent).is_some_and(goes) {
+            member::delete_member(&mut edit, parent);
+            continue;
         }
-        _ => edit.delete(Key::Peer(group.id().clone(), id.clone())),
+        for peer in gone {
+            edit.delete(Key::Peer(group.id().clone(), peer.id.clone()));
+        }
     }
-    Ok(edit.finish())
+    edit.finish()
+}
+
+fn is_free(group: &Group, address: IpAddr) -> bool {
+    addresses::is_usable(&group.group.network_ip, address) && !group.addresses.contains_key(&address)
 }
 
 fn existing<'a>(group: &'a Group, id: &PeerId) -> Result<&'a Peer, Refusal> {

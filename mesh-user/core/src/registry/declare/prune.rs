@@ -70,7 +70,7 @@ impl Declaring<'_> {
             Key::Member(_, member) => decide::member::unlink(group, author, member),
             Key::Peer(_, peer) => decide::peer::delete(group, author, peer),
             Key::Rule(_, rule) => decide::access::delete(group, author, rule),
-            Key::Group(_) | Key::Label(..) | Key::Prefixes | Key::Block(..) => {
+            Key::Group(_) | Key::Label(..) | Key::Prefixes | Key::Block(..) | Key::Node(_) => {
                 decide::group::delete(now, group, author)
             }
         }

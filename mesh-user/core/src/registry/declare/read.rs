@@ -228,6 +228,7 @@ fn peer(spec: &mut Fields<'_>, label: &Label) -> Option<Declared> {
         hostname: spec.text("hostname").map(str::to_owned),
         parent_event: spec.text("parentEvent").map(str::to_owned),
         hv: None,
+        address: None,
         public_key: public_key?,
     };
     Some(Declared::Peer { group: group?, peer })

@@ -4,6 +4,7 @@ mod access;
 mod declaring;
 mod finding;
 mod groups;
+mod leases;
 mod members;
 mod peers;
 mod random;

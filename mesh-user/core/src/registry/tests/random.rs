@@ -10,8 +10,8 @@ use crate::{
         group::{DomainName, MemberId, MemberStatus, Org, Party},
     },
     registry::{
-        Author, Change, Command, Declaration, Entry, Group, Key, MemberSpec, Object, Others, PeerSpec, Registry,
-        Revision, Rules, decide, declare, fixtures::*,
+        Author, Change, Command, Declaration, Entry, Group, Key, MemberSpec, NodeLease, Object, Others, PeerSpec,
+        Registry, Revision, Rules, decide, declare, fixtures::*,
     },
 };
 
@@ -30,6 +30,8 @@ enum Act {
     DeleteRule(u8, u8),
     Block(u8),
     Unblock(u8),
+    Live,
+    End(u8),
 }
 
 fn act() -> impl Strategy<Value = Act> {
@@ -49,6 +51,8 @@ fn act() -> impl Strategy<Value = Act> {
         1 => (number(), number()).prop_map(|(group, rule)| Act::DeleteRule(group, rule)),
         1 => (0..3_u8).prop_map(Act::Block),
         1 => (0..3_u8).prop_map(Act::Unblock),
+        1 => Just(Act::Live),
+        2 => number().prop_map(Act::End),
     ]
 }
 
@@ -117,6 +121,9 @@ impl Act {
             }
             Act::Block(id) => Command::Block { org: Org::default(), member: member(*id) },
             Act::Unblock(id) => Command::Unblock { org: Org::default(), member: member(*id) },
+            Act::Live => Command::BeginLease(NodeLease { node: "hv-2".parse().unwrap(), lease: 1, seconds: 60 }),
+            // All peers are of hv-1.
+            Act::End(number) => Command::EndPeers { group: group(*number)?, node: "hv-1".parse().unwrap() },
         })
     }
 }
