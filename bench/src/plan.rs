@@ -191,6 +191,7 @@ impl World {
             hostname: None,
             parent_event: None,
             hv: Some(node),
+            address: None,
         };
         Ok(Command::CreatePeer { group: group.clone(), peer })
     }
