@@ -163,6 +163,7 @@ impl End {
             lane_ports: (0..u16::from(lanes)).map(|lane| 51_900 + lane).collect(),
             keepalive_seconds: calls.then_some(25),
             preshared_key: None,
+            reserved: Vec::new(),
             announced: BTreeMap::new(),
         };
         shards.apply(Command::AddPeer(device, secret(3 - number).public_key(), peer))?;

@@ -94,6 +94,7 @@ impl End {
                 lane_ports: Vec::new(),
                 keepalive_seconds: None,
                 preshared_key: None,
+                reserved: Vec::new(),
                 announced: BTreeMap::new(),
             };
             device.add_peer(now, key, &config)?;

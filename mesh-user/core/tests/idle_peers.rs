@@ -62,6 +62,7 @@ fn config(number: usize) -> Peer {
         lane_ports: Vec::new(),
         keepalive_seconds: None,
         preshared_key: Some(PresharedKey([7; 32])),
+        reserved: Vec::new(),
         announced: BTreeMap::new(),
     }
 }

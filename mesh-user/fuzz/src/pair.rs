@@ -105,6 +105,7 @@ fn peer(endpoint: SocketAddr) -> Peer {
         lane_ports: Vec::new(),
         keepalive_seconds: None,
         preshared_key: None,
+        reserved: Vec::new(),
         announced: BTreeMap::new(),
     }
 }

@@ -91,6 +91,11 @@ impl Document {
         value.filter(|_| clean)
     }
 
+    /// What `metadata` says under `section` (`labels`, `annotations`) and `key`.
+    pub(crate) fn noted(&self, section: &str, key: &str) -> Option<&str> {
+        self.root.get("metadata")?.get(section)?.get(key)?.as_str()
+    }
+
     fn read(file: &str, value: Value, problems: &mut Problems) -> Option<Document> {
         let Value::Object(root) = value else {
             let hint = format!("begin with 'apiVersion: {API_VERSION}'");

@@ -30,6 +30,16 @@ pub enum Reach {
     Direct { next_hops: Vec<IpAddr> },
 }
 
+impl Reach {
+    /// How many UDP ports, and so how many lanes, the remote has.
+    pub fn lanes(&self) -> usize {
+        match self {
+            Reach::Wireguard { lane_ports, .. } => lane_ports.len().max(1),
+            Reach::Direct { .. } => 0,
+        }
+    }
+}
+
 impl GatewayClient {
     pub(crate) fn read(document: &Document, problems: &mut Problems) -> Option<GatewayClient> {
         document.spec(problems, |spec| {

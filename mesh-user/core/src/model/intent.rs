@@ -13,7 +13,7 @@ use super::{
     prefix,
     problem::Problems,
     public_key::RemoteKey,
-    settings::Settings,
+    settings::{GatewaySettings, Settings},
 };
 use crate::plan::{Attachment, DeviceName, PublicKey};
 
@@ -39,6 +39,7 @@ pub struct ValidIntent {
     pub settings_file: String,
     pub cluster: Cluster,
     pub interfaces: BTreeMap<DeviceName, Attachment>,
+    pub gateway: GatewaySettings,
     /// What the whole mesh calls us, index-aligned with pod and external CIDRs.
     pub presented: Option<Prefixes>,
     /// Remote clusters with a Configuration.
@@ -47,12 +48,13 @@ pub struct ValidIntent {
     pub notices: Vec<String>,
 }
 
-/// One remote cluster. Without gateway or key its connection waits.
+/// One remote cluster. Without gateway or keys its connection waits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Remote {
     pub configuration: Configuration,
     pub gateway: Option<Gateway>,
-    pub key: Option<PublicKey>,
+    /// Of its gateway nodes, in the order of their numbers.
+    pub keys: Vec<RemoteKey>,
 }
 
 /// The objects by remote cluster, each with its place.
@@ -60,7 +62,7 @@ pub struct Remote {
 struct Objects {
     configurations: BTreeMap<ClusterId, Configuration>,
     gateways: BTreeMap<ClusterId, Gateway>,
-    keys: BTreeMap<ClusterId, RemoteKey>,
+    keys: BTreeMap<ClusterId, Vec<RemoteKey>>,
     problems: Problems,
 }
 
@@ -82,14 +84,15 @@ impl Intent {
         let notices = objects.notices();
         let Objects { configurations, mut gateways, mut keys, problems } = objects;
         let remote = |(id, configuration)| {
-            let (gateway, key) = (gateways.remove(&id), keys.remove(&id).map(|key| key.key));
-            (id, Remote { configuration, gateway, key })
+            let (gateway, keys) = (gateways.remove(&id), keys.remove(&id).unwrap_or_default());
+            (id, Remote { configuration, gateway, keys })
         };
         let remotes = configurations.into_iter().map(remote).collect();
         problems.or(ValidIntent {
             settings_file: self.settings.file.clone(),
             cluster: self.settings.cluster.clone(),
             interfaces: self.settings.interfaces.clone(),
+            gateway: self.settings.gateway.clone(),
             presented,
             remotes,
             notices,
@@ -100,7 +103,7 @@ impl Intent {
 impl Remote {
     /// All that a connection needs is there.
     pub fn is_complete(&self) -> bool {
-        self.gateway.as_ref().is_some_and(|gateway| gateway.is_direct() || self.key.is_some())
+        self.gateway.as_ref().is_some_and(|gateway| gateway.is_direct() || !self.keys.is_empty())
     }
 }
 
@@ -116,13 +119,18 @@ impl Objects {
             "GatewayClient" => GatewayClient::read(document, problems).and_then(|new| {
                 insert(&mut self.gateways, remote, Gateway::Client(new)).map(|old| old.place().clone())
             }),
-            _ => RemoteKey::read(document, problems)
-                .and_then(|new| insert(&mut self.keys, remote, new).map(|old| old.place)),
+            _ => {
+                let key = RemoteKey::read(document, problems).zip(remote);
+                key.and_then(|(new, remote)| insert_key(self.keys.entry(remote).or_default(), new))
+            }
         };
         if let Some(twin) = twin {
             let message = format!("the same remote cluster already has {twin}");
             let hint = if document.kind.starts_with("Gateway") {
                 "keep one gateway for each remote cluster, server or client"
+            } else if document.kind == "PublicKey" {
+                "keep one of them, or tell gateway nodes apart by the label mesh/gateway-node and the annotation \
+                 mesh/gateway-index"
             } else {
                 "keep one of them"
             };
@@ -143,7 +151,7 @@ impl Objects {
     fn check_remote_ids(&mut self, own: &ClusterId) {
         let places = (self.configurations.get(own).map(|object| &object.place).into_iter())
             .chain(self.gateways.get(own).map(Gateway::place))
-            .chain(self.keys.get(own).map(|object| &object.place));
+            .chain(self.keys.get(own).into_iter().flatten().map(|object| &object.place));
         let hint = "this manifest is for the other side: give the id of the remote cluster, or apply it there";
         let problem = |place: &Place| place.problem("metadata.labels", format!("{own} is this cluster itself"), hint);
         self.problems.0.extend(places.map(problem));
@@ -151,7 +159,7 @@ impl Objects {
 
     fn check_keys(&mut self, own: PublicKey) {
         let mut seen: BTreeMap<PublicKey, &Place> = BTreeMap::new();
-        for remote in self.keys.values() {
+        for remote in self.keys.values().flatten() {
             let hint = "take the output of 'meshctl generate publickey' on the remote cluster";
             if remote.key == own {
                 let message = format!("{} is our own key", remote.key);
@@ -283,6 +291,16 @@ fn insert<T: Clone>(objects: &mut BTreeMap<ClusterId, T>, id: Option<ClusterId>,
     let twin = objects.get(&id).cloned();
     objects.entry(id).or_insert(object);
     twin
+}
+
+/// Each gateway node has a name and a number of its own; the place of one that has the same already.
+fn insert_key(keys: &mut Vec<RemoteKey>, new: RemoteKey) -> Option<Place> {
+    if let Some(twin) = keys.iter().find(|old| old.node == new.node || old.index == new.index) {
+        return Some(twin.place.clone());
+    }
+    let at = keys.partition_point(|old| old.index < new.index);
+    keys.insert(at, new);
+    None
 }
 
 fn join(nets: &[ipnet::IpNet]) -> String {

@@ -33,9 +33,11 @@ pub use intent::{Intent, Manifest, Remote, ValidIntent};
 pub use object::{ClusterObject, NotAKind, ObjectId, ObjectKind};
 pub use prefix::parse_cidr;
 pub use problem::{ObjectName, Problem, Problems};
-pub use public_key::{NotAPublicKey, RemoteKey};
+pub use public_key::{GATEWAY_ADDRESSES, GATEWAY_INDEX, GATEWAY_NODE_LABEL, MAX_GATEWAYS, NotAPublicKey, RemoteKey};
 pub use role::Role;
-pub use settings::{ApiListener, Directories, DnsSettings, GroupSettings, Instance, PrincipalName, Settings};
+pub use settings::{
+    ApiListener, Directories, DnsSettings, GatewaySettings, GroupSettings, Instance, PrincipalName, Settings,
+};
 
 /// MTU of a tunnel device unless its gateway object says otherwise; bytes, equal on both sides.
 pub const DEFAULT_MTU: u16 = 1_340;

@@ -1,6 +1,10 @@
-//! The WireGuard public key of a remote cluster's gateway, and which bytes are none.
+//! The WireGuard public key of a remote cluster's gateway node, where that node is, and which bytes are no key.
 
-use std::{fmt, str::FromStr};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    str::FromStr,
+};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -8,14 +12,30 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::{
     document::{Document, Place},
     problem::Problems,
+    tree::Fields,
 };
 use crate::plan::PublicKey;
 
-/// A `PublicKey` manifest.
+/// Label of a `PublicKey`: which of the remote's gateway nodes has it. Absent: the only one.
+pub const GATEWAY_NODE_LABEL: &str = "mesh/gateway-node";
+/// Annotation: where that node answers, `IP` or `IP:PORT`, separated by commas. Absent: at any address of the gateway client.
+pub const GATEWAY_ADDRESSES: &str = "mesh/gateway-addresses";
+/// Annotation: the number of that node among the gateway nodes of its cluster. Absent: 0.
+pub const GATEWAY_INDEX: &str = "mesh/gateway-index";
+/// A cluster has at most so many gateway nodes.
+pub const MAX_GATEWAYS: u8 = 8;
+
+/// A `PublicKey` manifest: one gateway node of a remote cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RemoteKey {
     pub place: Place,
     pub key: PublicKey,
+    /// What its cluster calls the node; `None`: it is the only one.
+    pub node: Option<String>,
+    /// Less than [`MAX_GATEWAYS`]; says which reserved addresses are the node's own.
+    pub index: u8,
+    /// Where it answers, with the UDP port if it is not that of the gateway client.
+    pub addresses: Vec<(IpAddr, Option<u16>)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -49,7 +69,7 @@ impl RemoteKey {
                 return None;
             };
             match text.parse() {
-                Ok(key) => Some(RemoteKey { place: document.place.clone(), key }),
+                Ok(key) => Some(RemoteKey::of(document, key, spec)),
                 Err(error) => {
                     spec.report("publicKey", format!("{text:?} is {error}"), hint);
                     None
@@ -57,6 +77,35 @@ impl RemoteKey {
             }
         })
     }
+
+    fn of(document: &Document, key: PublicKey, fields: &Fields<'_>) -> RemoteKey {
+        let annotation = |name| document.noted("annotations", name);
+        let refuse = |name: &str, text: &str, hint: &str| {
+            fields.report_at(&format!("metadata.annotations.{name}"), format!("{text:?}"), hint);
+        };
+        let node = document.noted("labels", GATEWAY_NODE_LABEL).map(str::to_owned);
+        let mut remote = RemoteKey { place: document.place.clone(), key, node, index: 0, addresses: Vec::new() };
+        if let Some(text) = annotation(GATEWAY_INDEX) {
+            match text.parse().ok().filter(|index| *index < MAX_GATEWAYS) {
+                Some(index) => remote.index = index,
+                None => refuse(GATEWAY_INDEX, text, &format!("write a number from 0 to {}", MAX_GATEWAYS - 1)),
+            }
+        }
+        for text in annotation(GATEWAY_ADDRESSES).unwrap_or_default().split(',').filter(|text| !text.trim().is_empty())
+        {
+            match place(text.trim()) {
+                Some(place) => remote.addresses.push(place),
+                None => refuse(GATEWAY_ADDRESSES, text, "write IP or IP:PORT, separated by commas"),
+            }
+        }
+        remote
+    }
+}
+
+/// `192.0.2.1`, `192.0.2.1:51840`, `2001:db8::1`, `[2001:db8::1]:51840`.
+fn place(text: &str) -> Option<(IpAddr, Option<u16>)> {
+    let plain = text.parse().ok().map(|address: IpAddr| (address, None));
+    plain.or_else(|| text.parse().ok().map(|socket: SocketAddr| (socket.ip(), Some(socket.port()))))
 }
 
 impl FromStr for PublicKey {

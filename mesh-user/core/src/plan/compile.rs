@@ -34,7 +34,7 @@ pub fn plan(intent: &ValidIntent, facts: &NodeFacts, previous: &Allocations) -> 
     };
     let (table, remaps) = table::build(intent, &names, previous)?;
     let external = table::own_pairs(intent, &names).split_off(intent.cluster.pod.len());
-    let reserved = Reserved::of(external);
+    let reserved = Reserved::of(external, intent.gateway.index);
     let mut building = Building { intent, facts, reserved, plan: Plan::default(), table, problems };
     for (id, remote) in &intent.remotes {
         building.add_remote(id, remote, &names.remotes[id]);
@@ -145,7 +145,7 @@ impl Building<'_> {
                 continue;
             };
             paths.push(PathProbe {
-                gateway: Probe { from: gateway, to: kernel::nth(presented, 2) },
+                gateway: Probe { from: gateway, to: kernel::nth(presented, kernel::GATEWAY) },
                 responder: Probe { from: responder, to: kernel::nth(presented, kernel::RESPONDER) },
                 answers_at,
             });
@@ -200,7 +200,9 @@ pub(super) fn settings_problem(intent: &ValidIntent, path: &str, message: String
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::fixtures::{CLIENT, CONFIGURATION, KEY, SERVER, direct, facts, mesh_wide, valid};
+    use crate::model::fixtures::{
+        CLIENT, CONFIGURATION, KEY, SERVER, SETTINGS, direct, facts, intent, mesh_wide, valid,
+    };
 
     fn planned(manifests: &[&str]) -> Plan {
         plan(&valid(manifests), &facts(), &Allocations::default()).unwrap().0
@@ -249,6 +251,52 @@ sysctl net.ipv4.conf.pods0.forwarding = 1
         let barred = |net: &str| plan.table[&net.parse().unwrap()].role == Role::BARRED;
         assert!(barred("10.71.0.0/16") && barred("10.68.0.0/16"));
         assert_eq!(plan.routes.len(), 2);
+    }
+
+    /// A key of a gateway node of the usual remote.
+    fn key(node: &str, index: u8, byte: u8, addresses: &str) -> String {
+        let key = crate::plan::PublicKey([byte; 32]);
+        format!(
+            "apiVersion: networking.liqo.io/v1beta1\nkind: PublicKey\nmetadata:\n  name: cl02-{node}\n  labels:\n    \
+             liqo.io/remote-cluster-id: cl02\n    mesh/gateway-node: {node}\n  annotations:\n    \
+             mesh/gateway-index: \"{index}\"\n    mesh/gateway-addresses: \"{addresses}\"\nspec:\n  publicKey: {key}\n"
+        )
+    }
+
+    #[test]
+    fn each_gateway_node_of_a_remote_is_a_peer_of_the_one_connection() {
+        let keys = [key("b1", 0, 7, "192.0.2.8"), key("b2", 1, 8, "192.0.2.9:5000, [2001:db8::9]:5001")];
+        let both = planned(&[CONFIGURATION, CLIENT, &keys[0], &keys[1]]);
+        assert_eq!((both.connections.len(), crate::plan::check(&both)), (1, Vec::new()));
+        let peers: Vec<_> = both.tunnels.values().flat_map(|tunnel| tunnel.peers.values()).collect();
+        let said = |at: usize| {
+            let reserved: Vec<_> = peers[at].reserved.iter().map(ToString::to_string).collect();
+            (peers[at].endpoints.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "), reserved.join(" "))
+        };
+        assert_eq!(said(0), ("192.0.2.8:32009".to_owned(), "10.70.0.1 10.70.0.2 10.70.0.3".to_owned()));
+        assert_eq!(
+            said(1),
+            ("192.0.2.9:5000 [2001:db8::9]:5001".to_owned(), "10.70.0.4 10.70.0.5 10.70.0.6".to_owned())
+        );
+        assert_eq!(peers[0].announced, peers[1].announced);
+        // Nodes are told apart by name and by number.
+        for twin in [key("b1", 2, 9, ""), key("b3", 0, 9, "")] {
+            let refusal = intent(SETTINGS, &[CONFIGURATION, CLIENT, &keys[0], &twin]).validate().unwrap_err();
+            assert!(refusal.to_string().contains("mesh/gateway-index"), "{refusal}");
+        }
+        let refusal = intent(SETTINGS, &[CONFIGURATION, CLIENT, &key("b1", 8, 7, "somewhere")]).validate().unwrap_err();
+        assert_eq!(refusal.0.len(), 2, "{refusal}");
+    }
+
+    #[test]
+    fn a_gateway_node_has_reserved_addresses_by_its_number() {
+        let settings = format!("{SETTINGS}[gateway]\nindex = 2\n");
+        let valid = intent(&settings, &[CONFIGURATION, CLIENT, KEY]).validate().unwrap();
+        let (plan, _) = plan(&valid, &facts(), &Allocations::default()).unwrap();
+        assert_eq!((plan.node.unknown_v4, plan.node.gateway_v4), ([10, 70, 0, 7], [10, 70, 0, 8]));
+        let tunnel = plan.tunnels.values().next().unwrap();
+        let addresses: Vec<_> = tunnel.addresses.iter().map(ToString::to_string).collect();
+        assert_eq!(addresses, ["10.70.0.2/32", "10.70.0.8/32"], "its own, and the one that all answer at");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::{
     Transport, UNREACHABLE_METRIC,
 };
 
-/// The three reserved addresses of this cluster, of each family that it has an external CIDR of.
+/// The three reserved addresses of this node, of each family that its cluster has an external CIDR of.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Reserved {
     pub(super) v4: Option<ReservedPair>,
@@ -27,9 +27,13 @@ pub(super) struct ReservedPair {
     pub(super) gateway: [IpAddr; 2],
     /// On no interface: packets to it are forwarded to the daemon.
     pub(super) responder: [IpAddr; 2],
+    /// At which every gateway node of the cluster answers probes; that of the first one is its own.
+    any_gateway: IpAddr,
 }
 
-/// Of the responder to probes of the data path, from the network address.
+/// The gateway address of the first gateway node, from the network address.
+pub(super) const GATEWAY: u8 = 2;
+/// Of the responder to probes of the data path.
 pub(super) const RESPONDER: u8 = 3;
 
 /// Real and presented form.
@@ -37,12 +41,13 @@ const REAL: usize = 0;
 const PRESENTED: usize = 1;
 
 impl Reserved {
-    /// From pairs of external CIDR and presented prefix; the first of a family counts.
-    pub(super) fn of(external: impl IntoIterator<Item = (IpNet, IpNet)>) -> Self {
+    /// Of the gateway node with this number, from pairs of external CIDR and presented prefix; the first of a family counts.
+    pub(super) fn of(external: impl IntoIterator<Item = (IpNet, IpNet)>, index: u8) -> Self {
         let mut reserved = Reserved::default();
         for (real, presented) in external {
             let both = |offset| [nth(&real, offset), nth(&presented, offset)];
-            let pair = ReservedPair { unknown: both(1), gateway: both(2), responder: both(RESPONDER) };
+            let [unknown, gateway, responder] = offsets(index).map(both);
+            let pair = ReservedPair { unknown, gateway, responder, any_gateway: nth(&real, GATEWAY) };
             let slot = if matches!(real, IpNet::V4(_)) { &mut reserved.v4 } else { &mut reserved.v6 };
             slot.get_or_insert(pair);
         }
@@ -74,7 +79,7 @@ impl Reserved {
     }
 
     pub(super) fn gateways(&self) -> BTreeSet<IpNet> {
-        self.iter().map(|pair| IpNet::from(pair.gateway[REAL])).collect()
+        self.iter().flat_map(|pair| [pair.gateway[REAL], pair.any_gateway]).map(IpNet::from).collect()
     }
 
     pub(super) fn node(&self, is_presented: bool) -> Node {
@@ -104,6 +109,12 @@ impl ReservedPair {
     pub(super) fn presented_and_real(&self) -> [(IpNet, IpNet); 2] {
         [self.unknown, self.gateway].map(|both| (IpNet::from(both[PRESENTED]), IpNet::from(both[REAL])))
     }
+}
+
+/// Where the unknown source, the gateway address and the responder of a gateway node with this number stand in an external
+/// CIDR.
+pub(super) fn offsets(index: u8) -> [u8; 3] {
+    [GATEWAY - 1, GATEWAY, RESPONDER].map(|first| first + 3 * index)
 }
 
 /// The address at `offset` from the network address.

@@ -157,6 +157,8 @@ pub struct Peer {
     pub keepalive_seconds: Option<u16>,
     /// Mixed into every handshake, against an attacker who may one day break Curve25519.
     pub preshared_key: Option<PresharedKey>,
+    /// Addresses of the remote that are this gateway node's own among several, as they travel; empty where it is the only one.
+    pub reserved: Vec<IpAddr>,
     /// Real prefixes that the remote may use as source, and what each is called here.
     pub announced: BTreeMap<IpNet, TableEntry>,
 }

@@ -1,12 +1,15 @@
 //! The devices, sockets and peers of tunnelled connections.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, SocketAddr},
+};
 
 use ipnet::IpNet;
 use mesh_common::ids::ConnectionId;
 
-use super::{DEVICE_PREFIX, DeviceName, Peer, Tunnel, table::Announced};
-use crate::model::{ClusterId, Gateway, GatewayClient, Reach, Remote};
+use super::{DEVICE_PREFIX, DeviceName, Peer, Tunnel, kernel, table::Announced};
+use crate::model::{ClusterId, Gateway, GatewayClient, Reach, Remote, RemoteKey};
 
 /// Keeps the mapping of a NAT between open (seconds); WireGuard's own advice for clients.
 const KEEPALIVE_SECONDS: u16 = 25;
@@ -27,24 +30,55 @@ pub fn device_name(remote: &ClusterId) -> DeviceName {
     DeviceName(DEVICE_PREFIX.chars().chain(letters).collect())
 }
 
-/// The tunnel of a complete remote; `None` for `direct` or while the key is missing.
+/// The tunnel of a complete remote, with a peer for each of its gateway nodes; `None` for `direct` or while no key is there.
 pub(super) fn tunnel(
     remote: &Remote,
     connection: ConnectionId,
     addresses: BTreeSet<IpNet>,
     announced: Announced,
 ) -> Option<Tunnel> {
-    let (listen_ports, endpoints, lane_ports, keepalive_seconds) = match remote.gateway.as_ref()? {
-        Gateway::Server(server) => (server.listen_ports.clone(), Vec::new(), Vec::new(), None),
-        Gateway::Client(GatewayClient { reach: Reach::Wireguard { endpoints, lane_ports }, .. }) => {
-            let any = vec![0; lane_ports.len().max(1)];
-            (any, endpoints.clone(), lane_ports.clone(), Some(KEEPALIVE_SECONDS))
-        }
-        Gateway::Client(GatewayClient { reach: Reach::Direct { .. }, .. }) => return None,
+    let gateway = remote.gateway.as_ref().filter(|gateway| !gateway.is_direct() && !remote.keys.is_empty())?;
+    let listen_ports = match gateway {
+        Gateway::Server(server) => server.listen_ports.clone(),
+        Gateway::Client(client) => vec![0; client.reach.lanes()],
     };
-    let peer = Peer { connection, endpoints, lane_ports, keepalive_seconds, preshared_key: None, announced };
-    let mtu = remote.gateway.as_ref()?.mtu();
-    Some(Tunnel { mtu, listen_ports, addresses, peers: BTreeMap::from([(remote.key?, peer)]) })
+    let externals: Vec<IpNet> =
+        announced.iter().filter(|(net, entry)| is_external(remote, net, &entry.to)).map(|(net, _)| *net).collect();
+    let peer = |key: &RemoteKey| {
+        let (endpoints, lane_ports, keepalive_seconds) = match gateway {
+            Gateway::Client(GatewayClient { reach: Reach::Wireguard { endpoints, lane_ports }, .. }) => {
+                (endpoints_of(key, endpoints), lane_ports.clone(), Some(KEEPALIVE_SECONDS))
+            }
+            _ => Default::default(),
+        };
+        let reserved = if remote.keys.len() > 1 { own_addresses(&externals, key.index) } else { Vec::new() };
+        let announced = announced.clone();
+        let peer =
+            Peer { connection, endpoints, lane_ports, keepalive_seconds, preshared_key: None, reserved, announced };
+        (key.key, peer)
+    };
+    Some(Tunnel { mtu: gateway.mtu(), listen_ports, addresses, peers: remote.keys.iter().map(peer).collect() })
+}
+
+/// Where a gateway node of the remote is sought: at its own addresses, or at all that the client was told.
+fn endpoints_of(key: &RemoteKey, all: &[SocketAddr]) -> Vec<SocketAddr> {
+    let Some(port) = all.first().map(SocketAddr::port).filter(|_| !key.addresses.is_empty()) else {
+        return all.to_vec();
+    };
+    key.addresses.iter().map(|(address, own)| SocketAddr::new(*address, own.unwrap_or(port))).collect()
+}
+
+/// The first external CIDR of its family holds the reserved addresses.
+fn is_external(remote: &Remote, travels: &IpNet, presented: &IpNet) -> bool {
+    let names = &remote.configuration;
+    let first = |nets: &[IpNet]| nets.iter().find(|net| net.addr().is_ipv4() == travels.addr().is_ipv4()).copied();
+    let wide = names.presented.as_ref().and_then(|wide| first(&wide.remote.external));
+    first(&names.real.external) == Some(*travels) || wide.is_some_and(|wide| wide == *presented && wide == *travels)
+}
+
+fn own_addresses(externals: &[IpNet], index: u8) -> Vec<IpAddr> {
+    let of = |net: &IpNet| kernel::offsets(index).map(|offset| kernel::nth(net, offset));
+    externals.iter().flat_map(of).collect()
 }
 
 /// FNV-1a, 64 bits (draft-eastlake-fnv): short, stable over releases, and nobody's secret.

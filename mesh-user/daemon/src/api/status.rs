@@ -282,6 +282,7 @@ mod tests {
             lane_ports: Vec::new(),
             keepalive_seconds: None,
             preshared_key: None,
+            reserved: Vec::new(),
             announced: BTreeMap::new(),
         };
         let peers = BTreeMap::from([(KEY, peer)]);

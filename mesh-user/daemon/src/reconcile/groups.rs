@@ -367,6 +367,7 @@ fn engine_peer(peer: &GroupPeer) -> Peer {
         lane_ports: Vec::new(),
         keepalive_seconds: peer.keepalive_seconds,
         preshared_key: None,
+        reserved: Vec::new(),
         announced: BTreeMap::new(),
     }
 }

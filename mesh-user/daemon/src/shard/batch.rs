@@ -288,6 +288,7 @@ mod tests {
                 lane_ports: Vec::new(),
                 keepalive_seconds: None,
                 preshared_key: None,
+                reserved: Vec::new(),
                 announced: BTreeMap::new(),
             };
             let peer = device.add_peer(now, PublicKey([number as u8; 32]), &config).unwrap();

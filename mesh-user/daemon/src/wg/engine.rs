@@ -186,6 +186,7 @@ fn peer(session: Session) -> plan::Peer {
         lane_ports: Vec::new(),
         keepalive_seconds: Some(session.keepalive).filter(|seconds| *seconds > 0),
         preshared_key: session.preshared_key,
+        reserved: Vec::new(),
         announced: BTreeMap::new(),
     }
 }

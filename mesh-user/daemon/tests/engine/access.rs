@@ -101,6 +101,7 @@ impl End {
             lane_ports: Vec::new(),
             keepalive_seconds: None,
             preshared_key: None,
+            reserved: Vec::new(),
             announced: BTreeMap::new(),
         };
         shards.apply(Command::AddPeer(device, other.key(), peer))?;

@@ -49,6 +49,7 @@ fn peer(connection: usize, endpoints: Vec<SocketAddr>) -> Peer {
         endpoints,
         lane_ports: Vec::new(),
         preshared_key: None,
+        reserved: Vec::new(),
         announced: BTreeMap::new(),
     }
 }

@@ -197,6 +197,7 @@ impl Site {
             lane_ports,
             keepalive_seconds,
             preshared_key: None,
+            reserved: Vec::new(),
             announced: BTreeMap::new(),
         };
         shards.apply(Command::AddPeer(side.device(), peer, config))

@@ -57,6 +57,7 @@ impl Ours {
             lane_ports: Vec::new(),
             keepalive_seconds: None,
             preshared_key: None,
+            reserved: Vec::new(),
             announced: Default::default(),
         };
         let slot = device.add_peer(now, peer, &config)?;

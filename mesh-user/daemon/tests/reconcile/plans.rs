@@ -109,6 +109,7 @@ fn add_remote(plan: &mut Plan, random: &mut Random, number: u8, likely: u64) {
         lane_ports: Vec::new(),
         keepalive_seconds: random.chance(5).then_some(25),
         preshared_key: random.chance(5).then_some(PresharedKey([number; 32])),
+        reserved: Vec::new(),
         announced,
     };
     // The second tunnel has one lane or two, on ports that overlap with those of another plan.

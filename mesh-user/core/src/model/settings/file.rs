@@ -37,6 +37,8 @@ pub(super) struct File {
     pub(super) log_bpf: bool,
     pub(super) cidr: Option<Spanned<CidrSection>>,
     #[serde(default)]
+    pub(super) gateway: GatewaySection,
+    #[serde(default)]
     pub(super) interface: Vec<InterfaceSection>,
     #[serde(default)]
     pub(super) ng: GroupsSection,
@@ -60,6 +62,14 @@ pub(super) struct CidrSection {
     pub(super) pools: Option<Vec<Spanned<String>>>,
     #[serde(default)]
     pub(super) reserved: Vec<Spanned<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct GatewaySection {
+    pub(super) enabled: bool,
+    pub(super) index: Option<Spanned<u8>>,
+    pub(super) nodes: Vec<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
@@ -133,6 +143,12 @@ pub(super) struct InstanceSection {
     pub(super) member: Spanned<String>,
     pub(super) netns: Option<Spanned<PathBuf>>,
     pub(super) org: Option<Spanned<String>>,
+}
+
+impl Default for GatewaySection {
+    fn default() -> Self {
+        GatewaySection { enabled: true, index: None, nodes: Vec::new() }
+    }
 }
 
 impl Default for GroupsSection {

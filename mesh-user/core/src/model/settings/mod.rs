@@ -4,6 +4,7 @@ mod access;
 mod cluster;
 mod dns;
 mod file;
+mod gateway;
 mod groups;
 mod instance;
 mod reading;
@@ -29,6 +30,7 @@ use crate::{
 
 pub use access::{ApiListener, PrincipalName};
 pub use dns::DnsSettings;
+pub use gateway::GatewaySettings;
 pub use groups::GroupSettings;
 pub use instance::Instance;
 
@@ -54,6 +56,7 @@ pub struct Settings {
     pub principals: BTreeMap<PrincipalName, Vec<Role>>,
     pub instances: Vec<Instance>,
     pub interfaces: BTreeMap<DeviceName, Attachment>,
+    pub gateway: GatewaySettings,
     pub directories: Directories,
     /// In the format of wg(8); made at first start.
     pub private_key_file: PathBuf,
@@ -125,6 +128,7 @@ impl Reading<'_> {
             org,
             api,
             interfaces,
+            gateway: self.gateway(&file.gateway, cluster.as_ref()),
             private_key_file: file.private_key_file.unwrap_or_else(|| file.state_dir.join("private.key")),
             directories: Directories {
                 manifests: file.manifest_dir,

@@ -205,3 +205,21 @@ fn a_node_is_called_after_its_host() {
     }
     assert_eq!(NodeId::of_host(&"x".repeat(64)).as_str().len(), 63);
 }
+
+#[test]
+fn a_node_is_a_gateway_unless_it_says_where_the_gateways_are() {
+    let text = |rest: &str| format!("cluster_id = \"cl01\"\n[cidr]\npod = [\"10.243.0.0/16\"]\n{rest}");
+    let gateway = |rest: &str| Settings::parse("meshd.toml", &text(rest)).map(|settings| settings.gateway);
+    assert_eq!(gateway(""), Ok(GatewaySettings { enabled: true, index: 0, nodes: Vec::new() }));
+    let worker = gateway("[gateway]\nenabled = false\nnodes = [\"192.0.2.1\", \"192.0.2.2\"]\n").unwrap();
+    assert_eq!((worker.enabled, worker.nodes.len()), (false, 2));
+    for (rest, expected) in [
+        ("[gateway]\nenabled = false\n", "gateway.nodes: a worker without gateway nodes"),
+        ("[gateway]\nnodes = [\"192.0.2.1\"]\n", "meshd.toml:5: gateway.nodes: this node is a gateway node itself"),
+        ("[gateway]\nindex = 8\n", "meshd.toml:5: gateway.index: 8; write 0 to 7"),
+        ("external = [\"10.70.0.0/29\"]\n[gateway]\nindex = 3\n", "gateway.index: 3: 10.70.0.0/29 has no reserved"),
+    ] {
+        let refusal = gateway(rest).unwrap_err().to_string();
+        assert!(refusal.contains(expected), "{refusal}");
+    }
+}

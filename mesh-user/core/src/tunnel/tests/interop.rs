@@ -48,6 +48,7 @@ impl Pair {
             lane_ports: Vec::new(),
             keepalive_seconds: None,
             preshared_key: preshared.map(PresharedKey),
+            reserved: Vec::new(),
             announced: BTreeMap::new(),
         };
         let key = PublicKey(x25519::PublicKey::from(&secret).to_bytes());

@@ -62,6 +62,7 @@ fn peer(connection: u16, endpoints: &[&str]) -> Peer {
         lane_ports: Vec::new(),
         keepalive_seconds: None,
         preshared_key: None,
+        reserved: Vec::new(),
         announced: BTreeMap::new(),
     }
 }
