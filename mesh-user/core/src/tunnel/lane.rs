@@ -1,4 +1,5 @@
-//! The lanes of a tunnel: each a UDP port at both ends with a session of its own. Which of them carry traffic?
+//! The lanes of a tunnel: each a UDP port at both ends with a session of its own. Which of them carry traffic, and to which
+//! of several gateway nodes of the remote?
 //!
 //! Only the sender chooses a lane, so each end watches its own direction: while packets leave by a lane, a [`Probe`] goes
 //! out every [`PERIOD`] and has to be answered through the same lane. What merely arrives proves nothing, since the way
@@ -7,6 +8,8 @@
 use std::time::{Duration, Instant};
 
 use mesh_common::spread::{FLOW_SLOTS, MAX_QUEUES};
+
+use crate::plan::PublicKey;
 
 /// A connection has at most so many lanes: as many as Liqo's list of ports may hold.
 pub const MAX_LANES: usize = MAX_QUEUES as usize;
@@ -81,7 +84,7 @@ pub enum Condition {
     Dead,
 }
 
-/// Watches one lane of a device that has more than one.
+/// Watches one lane to one peer, where another lane or peer could do its work.
 #[derive(Debug)]
 pub struct Watch {
     condition: Condition,
@@ -205,6 +208,30 @@ pub fn slots(lanes: usize, is_usable: impl Fn(Lane) -> bool) -> [u8; FLOW_SLOTS 
         *slot = if usable.contains(&home) { home } else { usable[at % usable.len()] };
     }
     slots
+}
+
+/// The peer of each slot of flows, by its place in `peers`, where several lead to one remote. Of those that are usable the one
+/// with the greatest weight gets the slot, so that no flow of another moves when one comes or goes. If none is usable, all
+/// are used.
+pub fn rendezvous(peers: &[PublicKey], is_usable: impl Fn(usize) -> bool) -> [u8; FLOW_SLOTS as usize] {
+    let mut usable: Vec<usize> = (0..peers.len()).filter(|at| is_usable(*at)).collect();
+    if usable.is_empty() {
+        usable.extend(0..peers.len());
+    }
+    let mut slots = [0; FLOW_SLOTS as usize];
+    for (number, slot) in (0..).zip(&mut slots) {
+        let best = usable.iter().max_by_key(|at| (weight(&peers[**at], number), **at));
+        *slot = best.and_then(|at| u8::try_from(*at).ok()).unwrap_or_default();
+    }
+    slots
+}
+
+/// A number that each pair of peer and slot has by chance, the same at every time.
+fn weight(peer: &PublicKey, slot: u64) -> u64 {
+    let key = peer.0.first_chunk().copied().map_or(0, u64::from_le_bytes);
+    // Two rounds of multiplication by an odd number and a shift carry every bit everywhere.
+    let round = |word: u64| (word ^ word >> 32).wrapping_mul(0xd6e8_feb8_6659_fd93);
+    round(round(key ^ (slot + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)))
 }
 
 #[cfg(test)]

@@ -34,8 +34,7 @@ impl World {
         self.shards.apply(Command::UpdatePeer(device.clone(), key, peer.clone()))?;
         let old = self.tunnel(device)?.peers.insert(key, peer.clone());
         if let Some(old) = old.filter(|old| old.connection != peer.connection) {
-            self.tables.slots.remove_announced(old.connection);
-            self.tables.stale = true;
+            self.retract(device, &old)?;
         }
         Ok(())
     }
@@ -58,8 +57,7 @@ impl World {
         self.shards.apply(Command::RemovePeer(device.clone(), key))?;
         self.record.forget_endpoint(device, &key);
         if let Some(peer) = self.tunnel(device)?.peers.remove(&key) {
-            self.tables.slots.remove_announced(peer.connection);
-            self.tables.stale = true;
+            self.retract(device, &peer)?;
         }
         Ok(())
     }
@@ -76,6 +74,15 @@ impl World {
         }
         self.record.set_endpoints(device, key, &endpoints);
         self.state.save_record(&self.record)
+    }
+
+    /// What the peer might send; another gateway node of its remote may still.
+    fn retract(&mut self, device: &DeviceName, gone: &Peer) -> Result<()> {
+        if !self.tunnel(device)?.peers.values().any(|peer| peer.connection == gone.connection) {
+            self.tables.slots.remove_announced(gone.connection);
+            self.tables.stale = true;
+        }
+        Ok(())
     }
 
     /// What the remote may use as source is in the shards' tables before its first packet.

@@ -79,14 +79,19 @@ impl Tunnel {
                 connection
             }
         };
-        let peer = self.device.peer_of(connection).ok_or(DropReason::NoSession)?;
+        let peer = if self.bond.is_forked() {
+            self.bond.pick(connection, &packet[HEADROOM..HEADROOM + len])
+        } else {
+            self.device.peer_of(connection)
+        };
+        let peer = peer.ok_or(DropReason::NoSession)?;
         let heading = self.heading(peer, ecn::of(&packet[HEADROOM..]))?;
         let mut segments = Segments::new(&header, &mut packet[HEADROOM..], len)?;
         let is_live = self.device.can_seal(*now, peer);
         if !is_live || batch.is_better_sent(&heading, segments.count(), len) {
             self.send(*now, batch, counters);
         }
-        self.bond.is_loaded = true;
+        self.bond.loaded(peer);
         while let Some(segment) = segments.next(self.mtu) {
             if !is_live {
                 self.seal_alone(*now, &heading, segment, batch, counters);

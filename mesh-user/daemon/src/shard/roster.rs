@@ -44,7 +44,7 @@ pub(super) struct NewLane {
     /// `None`: every lane has every peer.
     pub(super) inbox: Option<Inbox>,
     /// There are other lanes, which could do its work.
-    pub(super) is_watched: bool,
+    pub(super) has_sisters: bool,
 }
 
 /// What becomes different for one lane.
@@ -108,10 +108,10 @@ impl Roster {
     pub(super) fn assign(&mut self, command: Command) -> Result<Vec<Assignment>> {
         match command {
             Command::AddTunnel { device, mtu, secret, spread, queues, routing } => {
-                let is_watched = spread == Spread::Lanes && queues.len() > 1;
+                let has_sisters = spread == Spread::Lanes && queues.len() > 1;
                 self.add_tunnel(&device, spread, queues, |name, queue, board, inbox| {
                     let (secret, routing) = (secret.clone(), routing.clone());
-                    NewLane { name, mtu, secret, queue, routing, board, inbox, is_watched }
+                    NewLane { name, mtu, secret, queue, routing, board, inbox, has_sisters }
                 })
             }
             Command::SetMtu(device, mtu) => self.on_lanes(&device, || Change::Mtu(mtu)),
@@ -312,7 +312,10 @@ fn unknown(device: &DeviceName) -> String {
 impl PeerSeat {
     fn load(&self, seats: &Seats, now: Instant) -> LaneStatistics {
         let Seat { shard, port, .. } = seats.lanes[self.lane.index()];
-        let condition = seats.board.condition(self.lane);
+        let condition = match seats.spread {
+            Spread::Lanes => self.counters.condition(),
+            Spread::Peers => seats.board.condition(self.lane),
+        };
         self.counters.load(self.lane, shard, port, condition, now)
     }
 }

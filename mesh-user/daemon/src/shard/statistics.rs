@@ -6,7 +6,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Mutex, OnceLock,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicU8, AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
@@ -81,7 +81,7 @@ pub struct LaneStatistics {
     pub shard: usize,
     /// Our UDP port.
     pub port: u16,
-    /// Where there is one lane: whether it has a session.
+    /// Where nothing else could do its work: whether it has a session.
     pub condition: Condition,
     /// Where the last authentic datagram came from, else the candidate in use.
     pub endpoint: Option<SocketAddr>,
@@ -257,6 +257,7 @@ pub(super) struct PeerCounters {
     last_handshake: AtomicU64,
     /// 0: not known; else microseconds plus one.
     round_trip: AtomicU64,
+    condition: AtomicU8,
     /// Written when the remote moves only, so the lock is never taken for a packet.
     endpoint: Mutex<Option<SocketAddr>>,
 }
@@ -270,6 +271,7 @@ impl PeerCounters {
             handshake: AtomicU64::new(0),
             last_handshake: AtomicU64::new(0),
             round_trip: AtomicU64::new(0),
+            condition: AtomicU8::new(Condition::Idle as u8),
             endpoint: Mutex::new(None),
         }
     }
@@ -281,6 +283,24 @@ impl PeerCounters {
         self.handshake.store(millis, Relaxed);
         if millis != 0 {
             self.last_handshake.store(millis, Relaxed);
+        }
+    }
+
+    pub(super) fn condition(&self) -> Condition {
+        let is = |condition: &Condition| self.condition.load(Relaxed) == *condition as u8;
+        [Condition::Live, Condition::Dead].into_iter().find(is).unwrap_or(Condition::Idle)
+    }
+
+    pub(super) fn set_condition(&self, condition: Condition) {
+        self.condition.store(condition as u8, Relaxed);
+    }
+
+    /// A session that comes back does not bring a dead lane to life: that its watch will say.
+    pub(super) fn set_session(&self, is_there: bool) {
+        if !is_there {
+            self.set_condition(Condition::Idle);
+        } else if self.condition() == Condition::Idle {
+            self.set_condition(Condition::Live);
         }
     }
 

@@ -112,7 +112,7 @@ impl Bench {
 impl Tunnel {
     pub(super) fn new(lane: NewLane, birth: &Birth) -> Self {
         Tunnel {
-            bond: Bond::new(lane.name.lane, lane.board, lane.is_watched),
+            bond: Bond::new(lane.name.lane, lane.board, lane.has_sisters),
             inbox: lane.inbox,
             name: lane.name,
             tun: Some(lane.queue.tun),
@@ -153,7 +153,8 @@ impl Tunnel {
             Change::Sockets(sockets) => self.set_sockets(sockets)?,
             Change::AddPeer(key, peer, counters) => self.add_peer(now, key, &peer, counters)?,
             Change::UpdatePeer(key, peer) => {
-                self.device.update_peer(now, &key, &peer)?;
+                let slot = self.device.update_peer(now, &key, &peer)?;
+                self.join(key, slot, &peer);
             }
             Change::Endpoints(key, endpoints) => self.device.set_endpoints(now, &key, &endpoints)?,
             Change::MovePeer(key, to) => self.move_peer(now, &key, to)?,
@@ -165,8 +166,9 @@ impl Tunnel {
     /// A peer that is this node itself now is gone.
     fn set_secret(&mut self, now: Instant, secret: Option<StaticSecret>) {
         let own = secret.as_ref().map(StaticSecret::public_key);
-        if let Some(Ok(slot)) = own.map(|own| self.device.slot(&own)) {
+        if let Some((own, Ok(slot))) = own.map(|own| (own, self.device.slot(&own))) {
             self.peers[slot.index()] = None;
+            self.bond.leave(&own);
         }
         self.device.set_secret(now, secret);
     }
@@ -183,7 +185,16 @@ impl Tunnel {
             self.peers.resize_with(slot.index() + 1, || None);
         }
         self.peers[slot.index()] = Some(Readable { counters, endpoint: None });
+        self.join(key, slot, peer);
         Ok(())
+    }
+
+    /// Where the plan leads packets to a remote, all peers of the device are gateway nodes of that one.
+    fn join(&mut self, key: PublicKey, slot: PeerSlot, peer: &Peer) {
+        if matches!(self.routing, Routing::Plan) {
+            let is_live = self.device.is_live(slot);
+            self.bond.join(key, slot, peer, is_live);
+        }
     }
 
     fn move_peer(&mut self, now: Instant, key: &PublicKey, to: SocketAddr) -> anyhow::Result<()> {
@@ -201,6 +212,10 @@ impl Tunnel {
             self.peers[slot.index()] = None;
         }
         self.device.remove_peer(key);
+        self.bond.leave(key);
+        if let Some(left) = self.bond.any_peer() {
+            self.device.prefer(left);
+        }
     }
 
     pub(super) fn counters(&self, slot: PeerSlot) -> Option<&PeerCounters> {
@@ -248,7 +263,7 @@ impl Tunnel {
     fn send_train(&mut self, train: &Train, payload: &[u8], counters: &ShardCounters) {
         match self.outlet.send(train, payload, counters) {
             Departure::Gone => {}
-            Departure::Failed => self.bond.has_failed = true,
+            Departure::Failed => self.bond.failed(train.peer()),
             Departure::WithoutSource(peer) => self.device.forget_source(peer),
         }
         if let Some(peer) = self.counters(train.peer()) {
@@ -282,6 +297,16 @@ impl Tunnel {
         let Ok(heading) = self.heading(peer, 0) else { return };
         while let Some(len) = self.device.flush(*now, peer, batch.room()) {
             self.send_alone(&heading, len, batch, counters);
+        }
+    }
+
+    /// A session of the peer began or ended.
+    pub(super) fn note_session(&mut self, key: &PublicKey) {
+        let Ok(slot) = self.device.slot(key) else { return };
+        let is_live = self.device.is_live(slot);
+        self.bond.session(slot, is_live);
+        if let Some(counters) = self.counters(slot) {
+            counters.set_session(is_live);
         }
     }
 

@@ -148,8 +148,7 @@ impl Worker {
             }
             while let Some(key) = tunnel.device.poll_event() {
                 tunnel.publish(&key);
-                let slot = tunnel.device.slot(&key).ok();
-                tunnel.bond.session(slot.is_some_and(|slot| tunnel.device.is_live(slot)));
+                tunnel.note_session(&key);
                 // A control thread that is behind reads the state from the statistics.
                 let _ = self.events.try_send(Event::SessionChanged(tunnel.name.device.clone(), key));
             }

@@ -41,31 +41,38 @@ fn await_conditions(site: &Site, expected: &[Condition], patience: Duration) -> 
     Ok(start.elapsed())
 }
 
-/// Numbered datagrams of several flows, one of each flow every few milliseconds; the receiver notes when each came.
-struct Flows {
+/// Numbered datagrams of several flows, one of each flow every few milliseconds; it is noted when each came.
+pub(super) struct Flows {
     senders: Vec<UdpSocket>,
-    receiver: UdpSocket,
+    /// Of one address and port, in several namespaces.
+    receivers: Vec<UdpSocket>,
     to: SocketAddr,
-    sent: u32,
+    pub(super) sent: u32,
     /// When the last one came, by flow; and the numbers that came.
     last: Vec<Instant>,
-    came: Vec<Vec<u32>>,
+    pub(super) came: Vec<Vec<u32>>,
 }
 
 impl Flows {
     const PERIOD: Duration = Duration::from_millis(5);
 
-    fn new(from: &Site, to: &Site, count: usize) -> Result<Flows> {
-        let receiver = to.namespace.enter(|| Ok(UdpSocket::bind(SocketAddr::new(HOST[0].parse()?, 0))?))?;
-        receiver.set_nonblocking(true)?;
-        let target = SocketAddr::new(from.side.remote_host[0].parse()?, receiver.local_addr()?.port());
+    pub(super) fn new(from: &Site, to: &[&Site], count: usize) -> Result<Flows> {
+        let (mut receivers, mut port) = (Vec::new(), 0);
+        for site in to {
+            let bind = || Ok(UdpSocket::bind(SocketAddr::new(HOST[0].parse()?, port))?);
+            let receiver = site.namespace.enter(bind)?;
+            receiver.set_nonblocking(true)?;
+            port = receiver.local_addr()?.port();
+            receivers.push(receiver);
+        }
+        let target = SocketAddr::new(from.side.remote_host[0].parse()?, port);
         let senders = from.namespace.enter(|| (0..count).map(|_| Ok(UdpSocket::bind("0.0.0.0:0")?)).collect())?;
         let (last, came) = (vec![Instant::now(); count], vec![Vec::new(); count]);
-        Ok(Flows { senders, receiver, to: target, sent: 0, last, came })
+        Ok(Flows { senders, receivers, to: target, sent: 0, last, came })
     }
 
     /// Sends for that long, and gives the longest silence of each flow.
-    fn run(&mut self, time: Duration) -> Result<Vec<Duration>> {
+    pub(super) fn run(&mut self, time: Duration) -> Result<Vec<Duration>> {
         let start = Instant::now();
         self.last.fill(start);
         let mut silence = vec![Duration::ZERO; self.senders.len()];
@@ -89,7 +96,7 @@ impl Flows {
 
     fn receive(&mut self, silence: &mut [Duration]) {
         let mut content = [0; 100];
-        while self.receiver.recv_from(&mut content).is_ok() {
+        while self.receivers.iter().any(|receiver| receiver.recv_from(&mut content).is_ok()) {
             let word = |at: usize| u32::from_be_bytes(content[at..at + 4].try_into().expect("four bytes"));
             let (flow, number) = (word(0) as usize, word(4));
             silence[flow] = silence[flow].max(self.last[flow].elapsed());
@@ -100,14 +107,14 @@ impl Flows {
 }
 
 /// Drops what arrives at a UDP port of the namespace.
-fn cut(site: &Site, port: u16) -> Result<()> {
+pub(super) fn cut(site: &Site, port: u16) -> Result<()> {
     let nft = |arguments: &str| site.namespace.run("nft", &arguments.split(' ').collect::<Vec<_>>());
     nft("add table inet cut")?;
     nft("add chain inet cut input { type filter hook input priority 0 ; }")?;
     nft(&format!("add rule inet cut input udp dport {port} drop")).map(drop)
 }
 
-fn mend(site: &Site) -> Result<()> {
+pub(super) fn mend(site: &Site) -> Result<()> {
     site.namespace.run("nft", &["delete", "table", "inet", "cut"]).map(drop)
 }
 
@@ -138,7 +145,7 @@ fn sixty_four_lanes_carry_both_ways() {
     let lab = Lab::new().unwrap();
     let (a, b) = pair(&lab, 64).unwrap();
     for (from, to) in [(&a, &b), (&b, &a)] {
-        let mut flows = Flows::new(from, to, 128).unwrap();
+        let mut flows = Flows::new(from, &[to], 128).unwrap();
         flows.run(Duration::from_millis(300)).unwrap();
         assert!(flows.came.iter().all(|came| !came.is_empty()), "{:?}", flows.came);
         let used = lanes(from).iter().filter(|lane| lane.sent.packets > 5).count();
@@ -150,7 +157,7 @@ fn sixty_four_lanes_carry_both_ways() {
 fn a_flow_stays_in_order() {
     let lab = Lab::new().unwrap();
     let (a, b) = pair(&lab, 3).unwrap();
-    let mut flows = Flows::new(&a, &b, 12).unwrap();
+    let mut flows = Flows::new(&a, &[&b], 12).unwrap();
     flows.run(Duration::from_secs(1)).unwrap();
     for came in &flows.came {
         assert!(came.is_sorted() && came.len() == flows.sent as usize, "{} of {}: {came:?}", came.len(), flows.sent);
@@ -161,7 +168,7 @@ fn a_flow_stays_in_order() {
 fn a_lane_that_fails_is_left_within_a_second_and_taken_again() {
     let lab = Lab::new().unwrap();
     let (a, b) = pair(&lab, 2).unwrap();
-    let mut flows = Flows::new(&a, &b, 8).unwrap();
+    let mut flows = Flows::new(&a, &[&b], 8).unwrap();
     flows.run(Duration::from_millis(500)).unwrap();
 
     cut(&b, B.ports(2)[1]).unwrap();
@@ -212,7 +219,7 @@ fn a_refusal_of_the_kernel_moves_flows_at_once() {
     nft("add table inet cut");
     nft("add chain inet cut output { type filter hook output priority 0 ; }");
     nft(&format!("add rule inet cut output udp dport {} drop", B.ports(2)[1]));
-    let mut flows = Flows::new(&a, &b, 8).unwrap();
+    let mut flows = Flows::new(&a, &[&b], 8).unwrap();
     let silence = flows.run(Duration::from_secs(1)).unwrap();
     assert!(silence.iter().all(|silence| *silence < Duration::from_millis(300)), "{silence:?}");
     await_conditions(&a, &[Condition::Live, Condition::Dead], Duration::ZERO).unwrap();
@@ -231,7 +238,7 @@ fn another_number_of_lanes_takes_over_the_device() {
         for site in [&a, &b] {
             await_conditions(site, &vec![Condition::Live; lanes.into()], Duration::from_secs(8)).unwrap();
         }
-        let mut flows = Flows::new(&a, &b, 8).unwrap();
+        let mut flows = Flows::new(&a, &[&b], 8).unwrap();
         flows.run(Duration::from_millis(300)).unwrap();
         assert!(flows.came.iter().all(|came| came.len() == flows.sent as usize), "{lanes} lanes lost something");
     }

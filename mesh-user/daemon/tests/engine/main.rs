@@ -4,6 +4,7 @@
 mod access;
 mod datagrams;
 mod faults;
+mod gateways;
 mod interop;
 mod lanes;
 mod peers;

@@ -225,7 +225,15 @@ impl Device {
         self.by_key.get(key).copied().ok_or(DeviceError::NoSuchPeer)
     }
 
-    /// The peer that packets of this connection go to.
+    /// From now on packets of its connection go to this peer, where several are of one connection.
+    pub fn prefer(&mut self, slot: PeerSlot) {
+        let Some(connection) = self.connection(slot) else { return };
+        if let Some(place) = self.by_connection.get_mut(usize::from(connection.0)) {
+            *place = Some(slot);
+        }
+    }
+
+    /// The peer that packets of this connection go to: the one that was added, updated or preferred last.
     #[inline]
     pub fn peer_of(&self, connection: ConnectionId) -> Option<PeerSlot> {
         *self.by_connection.get(usize::from(connection.0))?

@@ -169,3 +169,29 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn flows_keep_their_gateway_when_another_goes() {
+    let keys: Vec<PublicKey> = (0..5_u8).map(|number| PublicKey([number.wrapping_mul(77); 32])).collect();
+    let all = rendezvous(&keys, |_| true);
+    for at in 0..keys.len() {
+        let share = all.iter().filter(|slot| usize::from(**slot) == at).count();
+        assert!((30..=75).contains(&share), "{at} has {share} of 256");
+        let rest = rendezvous(&keys, |other| other != at);
+        let mut took = std::collections::BTreeSet::new();
+        for (before, after) in all.iter().zip(rest) {
+            if usize::from(*before) == at {
+                assert_ne!(usize::from(after), at);
+                took.insert(after);
+            } else {
+                assert_eq!(*before, after);
+            }
+        }
+        assert_eq!(took.len(), keys.len() - 1, "all others share what it had");
+    }
+    assert_eq!(rendezvous(&keys, |_| false), all);
+    assert_eq!(rendezvous(&keys[..1], |_| true), [0; FLOW_SLOTS as usize]);
+    // The order in which they are told is of no matter.
+    let reversed: Vec<PublicKey> = keys.iter().rev().copied().collect();
+    assert!(rendezvous(&reversed, |_| true).iter().zip(all).all(|(slot, other)| 4 - *slot == other));
+}
