@@ -61,6 +61,7 @@ impl Role {
     /// A remote cluster's mesh-wide presented prefix, reached over the underlay. Never rewritten.
     pub const DIRECT: Role = Role(8);
     /// With `TUNNEL`: our source travels as presented (mesh-wide prefixes inside a tunnel).
+    /// With `LOCAL`: a host outside the cluster, whose source travels as `to` whatever the remote ([`Role::is_outside`]).
     pub const PRESENT_SOURCE: Role = Role(16);
     /// In a prefix of the plan, but no packet of any hook may carry it: always dropped.
     pub const BARRED: Role = Role(32);
@@ -75,6 +76,12 @@ impl Role {
 
     pub const fn with(self, other: Role) -> Role {
         Role(self.0 | other.0)
+    }
+
+    /// A host outside the cluster that remotes know by an address of our external CIDR, and by no other.
+    #[inline(always)]
+    pub const fn is_outside(self) -> bool {
+        self.has(Role::LOCAL) && self.has(Role::PRESENT_SOURCE)
     }
 }
 

@@ -55,7 +55,10 @@ where
     [u8; N]: Address<N>,
 {
     let (entry, moves) = match ingress {
-        Ingress::Workload | Ingress::Tun => (with_role(address, Role::LOCAL, tables)?, presented),
+        Ingress::Workload | Ingress::Tun => {
+            let local = with_role(address, Role::LOCAL, tables)?;
+            (local, presented || local.role.is_outside())
+        }
         Ingress::Underlay(interface) => (direct_remote(interface, address, tables)?, false),
         Ingress::Tunnel(connection) => (address.announced(connection, tables)?, true),
     };
@@ -85,7 +88,8 @@ where
     Rule::Rewrite(Pair { src, dst, remap: RemapId(remote.remap), presented: true })
 }
 
-/// What lies in a prefix of the plan and matches no rule is dropped: nobody else may use these addresses here.
+/// What lies in a prefix of the plan and matches no rule is dropped: nobody else may use these addresses here. A host
+/// outside the cluster may talk to whom it likes, and to remotes it does so for us.
 #[inline(always)]
 fn from_underlay<const N: usize, T: Tables>(interface: IfIndex, src: [u8; N], dst: [u8; N], tables: &T) -> Rule<N>
 where
@@ -97,8 +101,19 @@ where
         Some(entry) => (entry.role, entry),
         None => (Role::NONE, Entry::default()),
     };
-    if from == Role::NONE && to == Role::NONE {
+    let is_foreign = |role: Role| role == Role::NONE || role.is_outside();
+    if is_foreign(from) && is_foreign(to) {
         return Rule::Untouched;
+    }
+    if let Some(outside) = source.filter(|entry| entry.role.is_outside()) {
+        // Behind a tunnel: its route leads there.
+        if to.has(Role::TUNNEL) {
+            return Rule::Untouched;
+        }
+        if to.has(Role::DIRECT) {
+            let src = Some(src.moved_to(&outside));
+            return Rule::Rewrite(Pair { src, dst, remap: RemapId(local.remap), presented: true });
+        }
     }
     let remote = source.filter(|entry| may_enter(entry, interface, tables));
     if to.has(Role::RESERVED) {
@@ -140,7 +155,7 @@ where
 {
     let remote = source(ingress, false, src, tables);
     let local = match dst.locate(tables) {
-        Some(entry) if entry.role.has(Role::LOCAL) => dst,
+        Some(entry) if entry.role.has(Role::LOCAL) && !entry.role.is_outside() => dst,
         Some(entry) if entry.role.has(Role::PRESENTED) => dst.moved_to(&entry),
         Some(entry) if entry.role.has(Role::RESERVED) => dst,
         other => {

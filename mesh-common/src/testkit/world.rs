@@ -36,12 +36,15 @@ pub enum Place {
     Barred,
     /// Our gateway address as the mesh calls it.
     Reserved,
+    /// One host outside the cluster, and what the mesh calls it.
+    Outside,
+    OutsideAlias,
     /// In no prefix of the plan.
     Elsewhere,
 }
 
 impl Place {
-    pub const ALL: [Place; 11] = [
+    pub const ALL: [Place; 13] = [
         Place::Pod,
         Place::Service,
         Place::PresentedPod,
@@ -52,6 +55,8 @@ impl Place {
         Place::OtherDirect,
         Place::Barred,
         Place::Reserved,
+        Place::Outside,
+        Place::OutsideAlias,
         Place::Elsewhere,
     ];
 
@@ -68,6 +73,8 @@ impl Place {
             Place::OtherDirect => ([10, 63, 64, 0], 18),
             Place::Barred => ([10, 66, 7, 0], 24),
             Place::Reserved => ([10, 60, 255, 2], 32),
+            Place::Outside => ([198, 51, 100, 50], 32),
+            Place::OutsideAlias => ([10, 64, 32, 50], 32),
             Place::Elsewhere => ([192, 0, 2, 0], 24),
         }
     }
@@ -87,7 +94,9 @@ impl Place {
             Place::OtherDirect => network(63, 112),
             Place::Barred => network(66, 48),
             Place::Reserved => ([0xfd, 0, 0, 0, 0, 60, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 2], 128),
-            Place::Elsewhere => ([0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], 32),
+            Place::Outside => ([0x20, 1, 0x0d, 0xb8, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 50], 128),
+            Place::OutsideAlias => ([0xfd, 0, 0, 0, 0, 64, 0, 0, 0, 0, 0, 0, 0, 0, 0, 50], 128),
+            Place::Elsewhere => ([0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], 40),
         }
     }
 
@@ -104,6 +113,8 @@ impl Place {
             Place::OtherDirect => Some((Place::OtherDirect, RemapId(5), Role::DIRECT)),
             Place::Barred => Some((Place::Barred, RemapId(0), Role::BARRED)),
             Place::Reserved => Some((Place::Reserved, RemapId(1), Role::RESERVED)),
+            Place::Outside => Some((Place::OutsideAlias, RemapId(0), Role::LOCAL.with(Role::PRESENT_SOURCE))),
+            Place::OutsideAlias => Some((Place::Outside, RemapId(0), Role::PRESENTED)),
             Place::Elsewhere => None,
         }
     }
@@ -169,13 +180,15 @@ impl World {
 
     /// Places from which and to which packets may pass this door.
     pub(super) fn welcome(&self, door: Ingress) -> (Vec<Place>, Vec<Place>) {
-        let ours = vec![Place::Pod, Place::Service];
+        let ours = || vec![Place::Pod, Place::Service];
+        let speaking = || vec![Place::Pod, Place::Service, Place::Outside];
+        let presented = || vec![Place::PresentedPod, Place::PresentedService, Place::OutsideAlias];
         match door {
-            Ingress::Workload => (ours, vec![Place::Direct, Place::OtherDirect]),
-            Ingress::Underlay(_) => (vec![Place::Direct], vec![Place::PresentedPod, Place::PresentedService]),
-            Ingress::Tun => (ours, vec![Place::Tunnelled, Place::MeshWide]),
-            Ingress::Tunnel(TUNNEL) => (vec![Place::Pod], ours),
-            Ingress::Tunnel(_) => (vec![Place::MeshWide], vec![Place::PresentedPod, Place::PresentedService]),
+            Ingress::Workload => (speaking(), vec![Place::Direct, Place::OtherDirect]),
+            Ingress::Underlay(_) => (vec![Place::Direct], presented()),
+            Ingress::Tun => (speaking(), vec![Place::Tunnelled, Place::MeshWide]),
+            Ingress::Tunnel(TUNNEL) => (vec![Place::Pod], ours()),
+            Ingress::Tunnel(_) => (vec![Place::MeshWide], presented()),
         }
     }
 

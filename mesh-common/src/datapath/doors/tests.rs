@@ -8,7 +8,8 @@ use crate::{
 
 use DropReason::{NotOurDestination, SpoofedSource, Transit};
 use Place::{
-    Barred, Direct, Elsewhere, MeshWide, OtherDirect, Pod, PresentedPod, PresentedService, Reserved, Service, Tunnelled,
+    Barred, Direct, Elsewhere, MeshWide, OtherDirect, Outside, OutsideAlias, Pod, PresentedPod, PresentedService,
+    Reserved, Service, Tunnelled,
 };
 use Says::{Drop, ErrorsOnly, Rewrite, Untouched};
 
@@ -30,7 +31,7 @@ enum Says {
 fn place(world: &World, address: [u8; 4]) -> Place {
     let lies_in = |place: &&Place| world.place_holds(**place, Ip::V4(address));
     // The reserved address lies in the presented prefix too: the longest counts.
-    *[Reserved].iter().chain(&Place::ALL).find(lies_in).unwrap()
+    *[Reserved, OutsideAlias].iter().chain(&Place::ALL).find(lies_in).unwrap()
 }
 
 /// The answer of a door for some address of each place, the same in both families.
@@ -181,4 +182,43 @@ fn a_tunnel_brings_only_what_its_remote_announced_and_only_to_us() {
     ];
     expect(Ingress::Tunnel(ConnectionId(2)), &other);
     expect(Ingress::Tunnel(ConnectionId(9)), &[(Pod, Pod, ErrorsOnly(Pod))]);
+}
+
+/// LQ-25: a host outside the cluster speaks as its address of the external CIDR, and is reached by that alone.
+#[test]
+fn a_host_outside_is_known_by_its_alias_at_every_door() {
+    let from_the_lan = [
+        (Outside, Direct, Rewrite(OutsideAlias, Direct, 4)),
+        (Outside, Tunnelled, Untouched),
+        (Outside, Elsewhere, Untouched),
+        (Elsewhere, Outside, Untouched),
+    ];
+    expect(Ingress::Workload, &from_the_lan);
+    expect(Ingress::Underlay(WIRE), &from_the_lan);
+    expect(
+        Ingress::Underlay(WIRE),
+        &[
+            (Outside, Outside, Untouched),
+            (Direct, OutsideAlias, Rewrite(Direct, Outside, 4)),
+            (Direct, Outside, Drop(NotOurDestination)),
+            // It has no more rights than others on the underlay.
+            (Outside, Pod, Drop(SpoofedSource)),
+            (Outside, PresentedPod, ErrorsOnly(Pod)),
+            (Outside, Barred, Drop(DropReason::Barred)),
+            (OutsideAlias, Direct, Drop(SpoofedSource)),
+        ],
+    );
+    expect(
+        Ingress::Tun,
+        &[
+            (Outside, Tunnelled, Rewrite(OutsideAlias, Pod, 2)),
+            (Outside, MeshWide, Rewrite(OutsideAlias, MeshWide, 3)),
+            (OutsideAlias, Tunnelled, ErrorsOnly(Pod)),
+            (Pod, Outside, Drop(NotOurDestination)),
+        ],
+    );
+    expect(
+        Ingress::Tunnel(ConnectionId(1)),
+        &[(Pod, OutsideAlias, Rewrite(Tunnelled, Outside, 2)), (Pod, Outside, Drop(NotOurDestination))],
+    );
 }

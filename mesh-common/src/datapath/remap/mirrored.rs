@@ -179,7 +179,12 @@ fn answer(generated: &Generated, frame: &[u8]) -> Vec<u8> {
 
 /// The packet has these names at this stage, in its quote the other way round, and its checksums are as good as they were.
 fn check(world: &World, generated: &Generated, frame: &[u8], names: Names) {
-    let named = |address: Ip| Some(names.ours[place_of(world, address)?].host(address));
+    let named = |address: Ip| {
+        if world.place_holds(Place::Outside, address) {
+            return Some(alias(address));
+        }
+        Some(names.ours[place_of(world, address)?].host(address))
+    };
     let (src, dst) = addresses(&generated.frame, generated.l3).unwrap();
     // A router that is none of ours reports under an address that stands for all such.
     let node = world.tables.node;
@@ -207,6 +212,21 @@ fn place_of(world: &World, address: Ip) -> Option<usize> {
     OURS.iter().position(|place| world.place_holds(*place, address))
 }
 
+/// What the mesh calls the host outside.
+fn alias(outside: Ip) -> Ip {
+    match outside {
+        Ip::V4(_) => Ip::V4(Place::OutsideAlias.v4().0),
+        Ip::V6(_) => Ip::V6(Place::OutsideAlias.v6().0),
+    }
+}
+
+/// The packet, or the one that it quotes, is of the host outside.
+fn is_of_outside(world: &World, generated: &Generated) -> bool {
+    let src = addresses(&generated.frame, generated.l3).map(|(src, _)| src);
+    let quoted = quote_of(generated).and_then(|quote| addresses(&generated.frame, quote)).map(|(_, dst)| dst);
+    [src, quoted].into_iter().flatten().any(|address| world.place_holds(Place::Outside, address))
+}
+
 /// What comes of the packet at the other end can be sent back: its answer is for the one that sent it.
 fn is_answerable(world: &World, generated: &Generated) -> bool {
     let src = addresses(&generated.frame, generated.l3).map(|(src, _)| src);
@@ -215,7 +235,12 @@ fn is_answerable(world: &World, generated: &Generated) -> bool {
     // What is for our gateway stays as the mesh calls it.
     let node = world.tables.node;
     let gateway = if generated.v6 { Ip::V6(node.gateway_v6) } else { Ip::V4(node.gateway_v4) };
-    src == quoted && src != Some(gateway) && src.is_some_and(|src| place_of(world, src).is_some())
+    // Nobody has the address of ours that the host outside was given.
+    let given = Prefix::of(Place::Service).host(alias(gateway));
+    src == quoted
+        && src != Some(gateway)
+        && src != Some(given)
+        && src.is_some_and(|src| place_of(world, src).is_some() || world.place_holds(Place::Outside, src))
 }
 
 #[test]
@@ -230,6 +255,10 @@ fn what_is_sent_arrives_and_its_answer_comes_back() {
         let Some(to) = relations.iter().position(|relation| world.place_holds(relation.place, dst)) else { continue };
         // Random bytes may be read in more than one way.
         if generated.kind == Kind::Garbage {
+            continue;
+        }
+        // The world's alias is mesh-wide, and this relation is not.
+        if relations[to].place == Place::Tunnelled && is_of_outside(&world, &generated) {
             continue;
         }
         let Relation { here, there, between, delivered, .. } = &relations[to];
