@@ -93,7 +93,8 @@ pub struct Remap {
     pub ingress: u32,
     /// [`crate::ids::ConnectionId`] in native order.
     pub connection: u16,
-    pub reserved: u16,
+    /// What goes this way has to fit into so many bytes: TCP is told so when it opens a connection. 0: it is not.
+    pub mtu: u16,
 }
 
 /// Key of the IPv6 table: a prefix, host bits zero. Lengths in use are tried longest first.

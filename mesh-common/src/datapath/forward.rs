@@ -212,9 +212,10 @@ where
         Way::Redirect(interface) => KernelVerdict::Redirect { remap, interface }.pack(),
         Way::PassUp => KernelVerdict::PassRewritten { remap }.pack(),
     };
+    let tells = job.tells_segments();
     match job.apply() {
-        Some(()) => verdict,
-        None => KernelVerdict::Drop(DropReason::Truncated).pack(),
+        Some(()) if !tells || apart(|| fit_segments(&mut job)).is_some() => verdict,
+        Some(()) | None => KernelVerdict::Drop(DropReason::Truncated).pack(),
     }
 }
 
@@ -254,6 +255,14 @@ where
     let aged = <[u8; N]>::age(job.frame, job.l3, &job.header);
     let linked = link.map_or(Some(()), |link| relink(job.frame, job.l3, link));
     if aged.and(linked).is_some() { Way::Redirect(interface) } else { Way::PassUp }
+}
+
+#[inline(always)]
+fn fit_segments<const N: usize, F: Frame, D: Door, T: Tables>(job: &mut Job<'_, N, F, D, T>) -> Option<()>
+where
+    [u8; N]: Address<N>,
+{
+    if job.opens_tcp() { job.fit_segments() } else { Some(()) }
 }
 
 #[inline(always)]

@@ -15,6 +15,7 @@ pub mod forward;
 pub mod guard;
 pub mod hook;
 pub mod icmp_error;
+pub mod mss;
 pub mod remap;
 pub mod route;
 pub mod transport;

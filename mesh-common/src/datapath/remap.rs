@@ -13,13 +13,14 @@ use super::{
     apart,
     doors::{self, Rule},
     forward::Door,
+    mss,
     transport::Transport,
 };
 use crate::{
     checksum,
     frame::{Frame, L4Checksum},
     ids::{ConnectionId, RemapId},
-    wire,
+    wire::{self, protocol, tcp},
 };
 use rewrite::{Body, BodyKind, PackedBody, Quote};
 
@@ -55,8 +56,8 @@ where
     // A remap without an entry is one that is just being taken away.
     let Some(connection) = connection else { return Verdict::Drop(DropReason::NotOurDestination) };
     match job.apply() {
-        Some(()) => Verdict::Accept { remap, connection },
-        None => Verdict::Drop(DropReason::Truncated),
+        Some(()) if !job.opens_tcp() || job.fit_segments().is_some() => Verdict::Accept { remap, connection },
+        Some(()) | None => Verdict::Drop(DropReason::Truncated),
     }
 }
 
@@ -120,6 +121,40 @@ where
             apart(|| self.write_quote())?;
         }
         <[u8; N]>::stage(|| self.write())
+    }
+
+    /// The packet asks for a TCP connection, or grants one.
+    #[inline(always)]
+    pub fn opens_tcp(&self) -> bool {
+        self.tcp().is_some_and(|at| mss::opens(self.frame, at))
+    }
+
+    /// Who opens a TCP connection this way is told how large segments may be.
+    #[inline(always)]
+    pub fn tells_segments(&self) -> bool {
+        self.header.protocol() == protocol::TCP && self.mtu() != 0
+    }
+
+    /// Tells the two ends of a connection that is being opened which segments fit, where that is known.
+    #[inline(always)]
+    pub fn fit_segments(&mut self) -> Option<()> {
+        match (self.tcp(), self.mtu()) {
+            (None, _) | (_, 0) => Some(()),
+            (Some(at), mtu) => {
+                mss::clamp(self.frame, at, mtu.saturating_sub((<[u8; N]>::HEADER_LEN + tcp::LEN) as u16))
+            }
+        }
+    }
+
+    /// Where the TCP header is. Nobody opens a connection with fragments or extension headers: they are left alone.
+    #[inline(always)]
+    fn tcp(&self) -> Option<usize> {
+        self.header.plain_transport(self.l3).filter(|_| self.header.protocol() == protocol::TCP)
+    }
+
+    #[inline(always)]
+    fn mtu(&self) -> u16 {
+        self.tables.remap(self.rewrite.remap).map_or(0, |remap| remap.mtu)
     }
 
     #[inline(always)]

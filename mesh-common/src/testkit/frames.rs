@@ -5,7 +5,7 @@ use std::{vec, vec::Vec};
 use super::{Ip, Packet, Place, Random, World, world::WIREGUARD_PORT};
 use crate::{
     datapath::Ingress,
-    wire::{ethernet, icmp, protocol},
+    wire::{ethernet, icmp, protocol, tcp},
 };
 
 /// What a generated frame was made as.
@@ -193,7 +193,7 @@ impl<'a> Generator<'a> {
         let mut bytes = vec![0; 20 + payload];
         self.random.fill(&mut bytes);
         match protocol {
-            protocol::TCP => bytes[12] = 0x50,
+            protocol::TCP => self.segment(&mut bytes),
             protocol::UDP => {
                 let len = bytes.len() as u16;
                 bytes[4..6].copy_from_slice(&len.to_be_bytes());
@@ -203,6 +203,20 @@ impl<'a> Generator<'a> {
             _ => {}
         }
         bytes
+    }
+
+    /// A TCP header in front of random bytes, sometimes one that opens a connection and says how large segments may be.
+    fn segment(&mut self, bytes: &mut Vec<u8>) {
+        bytes[12] = 0x50;
+        if !self.random.one_in(4) {
+            return;
+        }
+        bytes[13] = self.random.pick(&[tcp::SYN, tcp::SYN | tcp::ACK]);
+        let mut options = vec![tcp::option::NONE; self.random.below(6)];
+        options.extend_from_slice(&[tcp::option::MAX_SEGMENT, 4, self.random.pick(&[1, 4, 5, 6, 255]), 180]);
+        options.resize(options.len().next_multiple_of(4), tcp::option::END);
+        bytes[12] = ((tcp::LEN + options.len()) / 4 << 4) as u8;
+        bytes.splice(tcp::LEN..tcp::LEN, options);
     }
 
     /// A datagram to the node's port: sometimes a message, sometimes nearly one.

@@ -49,7 +49,7 @@ impl MemoryTables {
     }
 
     pub fn insert_remap(&mut self, id: RemapId, connection: ConnectionId, ingress: u32) {
-        self.remaps.insert(id.0, Remap { ingress, connection: connection.0, reserved: 0 });
+        self.remaps.insert(id.0, Remap { ingress, connection: connection.0, mtu: 0 });
     }
 
     /// Every prefix of the plan with its length, longest first: to fill other tables with.

@@ -139,6 +139,9 @@ impl World {
     /// The Ethernet address of the interfaces of its kernel hooks.
     pub const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 
+    /// What goes to [`Place::Tunnelled`] and [`Place::Direct`] has to fit into so many bytes.
+    pub const MTU: u16 = 1_340;
+
     pub fn new(underlay: IfIndex) -> World {
         let mut tables = MemoryTables::default();
         tables.node = node();
@@ -162,6 +165,12 @@ impl World {
         tables.insert_remap(RemapId(3), MESH_WIDE, 0);
         tables.insert_remap(RemapId(4), DIRECT, underlay.0);
         tables.insert_remap(RemapId(5), OTHER_DIRECT, underlay.0 + 1);
+        // TCP is told of the tunnel and of the underlay.
+        for id in [RemapId(2), RemapId(4)] {
+            if let Some(remap) = tables.remaps.get_mut(&id.0) {
+                remap.mtu = World::MTU;
+            }
+        }
         tables.wireguard_ports.insert(WIREGUARD_PORT);
         tables.icmp_tokens.set(u32::MAX);
         World { tables, underlay }

@@ -8,6 +8,15 @@ pub const CHECKSUM_AT: usize = 16;
 pub const SYN: u8 = 0x02;
 pub const ACK: u8 = 0x10;
 
+/// Kinds of options.
+pub mod option {
+    pub const END: u8 = 0;
+    pub const NONE: u8 = 1;
+    pub const MAX_SEGMENT: u8 = 2;
+
+    pub const MAX_SEGMENT_LEN: usize = 4;
+}
+
 /// Bytes of the header with its options, by the byte at [`DATA_OFFSET_AT`].
 #[inline(always)]
 pub const fn header_len(data_offset: u8) -> usize {

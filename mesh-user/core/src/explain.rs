@@ -289,7 +289,7 @@ mod tests {
         tables.set_node(plan.node);
         for (id, remap) in &plan.remaps {
             let connection = remap.connection.unwrap_or_default().0;
-            tables.set_remap(*id, maps::Remap { ingress: 0, connection, reserved: 0 });
+            tables.set_remap(*id, maps::Remap { ingress: 0, connection, mtu: 0 });
         }
         for peer in plan.tunnels.values().flat_map(|tunnel| tunnel.peers.values()) {
             tables.set_announced(peer.connection, &peer.announced).unwrap();

@@ -125,7 +125,7 @@ impl Node {
                 let is_direct = transport.is_some_and(|one| matches!(one.transport, Transport::Direct { .. }));
                 let ingress = if is_direct { UNDERLAY.0 } else { 0 };
                 let connection = remap.connection.unwrap_or_default().0;
-                self.tables.set_remap(*id, maps::Remap { ingress, connection, reserved: 0 });
+                self.tables.set_remap(*id, maps::Remap { ingress, connection, mtu: 0 });
             }
             Step::RemoveRemap(id) => _ = self.tables.remove_remap(*id),
             Step::SetNode(node) => _ = self.tables.set_node(*node),

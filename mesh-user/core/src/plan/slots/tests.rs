@@ -298,7 +298,7 @@ fn announced_prefixes_are_those_of_one_remote() {
 #[test]
 fn only_changes_are_written() {
     let mut slots = Slots::default();
-    let remap = Remap { ingress: 4, connection: 2, reserved: 0 };
+    let remap = Remap { ingress: 4, connection: 2, mtu: 0 };
     assert_eq!(slots.set_remap(RemapId(1), remap), [MapWrite::Remap(RemapId(1), remap)]);
     assert_eq!(slots.set_remap(RemapId(1), remap), []);
     assert_eq!(slots.remove_remap(RemapId(1)), [MapWrite::Remap(RemapId(1), Remap::default())]);
