@@ -67,6 +67,8 @@ struct RemapRecord {
     connection: Option<u16>,
     real: IpNet,
     presented: IpNet,
+    #[serde(default)]
+    mtu: u16,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -173,13 +175,15 @@ impl Record {
             connection: record.connection.map(ConnectionId),
             real: record.real,
             presented: record.presented,
+            mtu: record.mtu,
         };
         self.remaps.iter().map(|(id, record)| (RemapId(*id), remap(record))).collect()
     }
 
     pub fn set_remap(&mut self, id: RemapId, remap: &Remap) {
         let connection = remap.connection.map(|id| id.0);
-        self.remaps.insert(id.0, RemapRecord { connection, real: remap.real, presented: remap.presented });
+        self.remaps
+            .insert(id.0, RemapRecord { connection, real: remap.real, presented: remap.presented, mtu: remap.mtu });
     }
 
     pub fn remove_remap(&mut self, id: RemapId) {
@@ -245,6 +249,7 @@ mod tests {
             connection: Some(ConnectionId(3)),
             real: "10.243.0.0/16".parse().unwrap(),
             presented: "10.71.0.0/16".parse().unwrap(),
+            mtu: 1_340,
         };
         record.set_remap(RemapId(9), &remap);
         let endpoints = [(Lane(0), "[2001:db8::1]:9".parse().unwrap()), (Lane(1), "192.0.2.1:10".parse().unwrap())];

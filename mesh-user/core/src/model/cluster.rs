@@ -2,7 +2,7 @@
 
 use ipnet::IpNet;
 
-use super::{cluster_id::ClusterId, prefix, problem::Problem};
+use super::{cluster_id::ClusterId, configuration::Prefixes, prefix, problem::Problem};
 
 /// Bits that must be left for hosts in the first external CIDR: the network, two reserved addresses and the rest.
 const RESERVED_HOST_BITS: u8 = 2;
@@ -16,6 +16,9 @@ pub struct Cluster {
     pub service: Vec<IpNet>,
     pub external: Wish,
     pub internal: Wish,
+    /// What the whole mesh calls us, index-aligned with pod and external CIDRs; `None`: nothing, unless a Configuration
+    /// says so.
+    pub presented: Option<Prefixes>,
     /// Where presented prefixes come from, in this order.
     pub pools: Vec<IpNet>,
     /// Never given out.
@@ -44,6 +47,11 @@ impl Cluster {
                 let message = format!("{net} has no room for the two reserved addresses");
                 problems.push(problem("cidr.external", message, "give at least a /30, or a /126 in IPv6"));
             }
+        }
+        let real = Prefixes { pod: self.pod.clone(), external: self.external.cidrs.clone() };
+        if let Some((field, message)) = self.presented.as_ref().and_then(|presented| presented.misaligned(&real)) {
+            let path = format!("cidr.presented.{field}");
+            problems.push(problem(&path, message, "give one of the same length for each"));
         }
         problems.extend(self.clashes(&problem));
         problems

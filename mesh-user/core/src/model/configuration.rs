@@ -33,7 +33,8 @@ pub struct Prefixes {
 /// What the whole mesh calls both clusters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MeshWide {
-    pub local: Prefixes,
+    /// `None`: what the settings say.
+    pub local: Option<Prefixes>,
     pub remote: Prefixes,
 }
 
@@ -84,7 +85,6 @@ impl Configuration {
                 remote.report("cidr.external", message, "give each cluster prefixes that are its own");
             }
             let remote_presented = remote.section("presented").map(prefixes);
-            let path = remote.path("presented");
             remote.finish();
             let mut local = spec.section("local");
             let local_real = local.as_mut().and_then(|local| local.section("cidr")).map(prefixes);
@@ -96,14 +96,10 @@ impl Configuration {
                 spec.report(&format!("remote.presented.{field}"), message, "give one of the same length for each");
             }
             let presented = match (local_presented, remote_presented) {
-                (Some(local), Some(remote)) => Some(MeshWide { local, remote }),
+                (local, Some(remote)) => Some(MeshWide { local, remote }),
                 (None, None) => None,
                 (Some(_), None) => {
                     spec.report("remote.presented", "missing beside local.presented", "give both or none");
-                    None
-                }
-                (None, Some(_)) => {
-                    spec.report("local.presented", format!("missing beside {path}"), "give both or none");
                     None
                 }
             };

@@ -13,7 +13,7 @@ use super::{
     prefix,
     problem::Problems,
     public_key::RemoteKey,
-    settings::{GatewaySettings, Settings},
+    settings::{GatewaySettings, RemapSettings, Settings},
 };
 use crate::plan::{Attachment, DeviceName, PublicKey};
 
@@ -40,6 +40,7 @@ pub struct ValidIntent {
     pub cluster: Cluster,
     pub interfaces: BTreeMap<DeviceName, Attachment>,
     pub gateway: GatewaySettings,
+    pub remap: RemapSettings,
     /// What the whole mesh calls us, index-aligned with pod and external CIDRs.
     pub presented: Option<Prefixes>,
     /// Remote clusters with a Configuration.
@@ -79,7 +80,7 @@ impl Intent {
         objects.check_keys(self.own_key);
         objects.check_ports();
         objects.check_gateways();
-        let presented = objects.own_presented(&self.settings.cluster);
+        let presented = objects.own_presented(&self.settings);
         objects.check_presented(&self.settings.cluster, presented.as_ref());
         let notices = objects.notices();
         let Objects { configurations, mut gateways, mut keys, problems } = objects;
@@ -92,6 +93,7 @@ impl Intent {
             settings_file: self.settings.file.clone(),
             cluster: self.settings.cluster.clone(),
             interfaces: self.settings.interfaces.clone(),
+            remap: self.settings.remap,
             gateway: self.settings.gateway.clone(),
             presented,
             remotes,
@@ -205,9 +207,10 @@ impl Objects {
     }
 
     /// The one set of names that all Configurations agree on for us.
-    fn own_presented(&mut self, cluster: &Cluster) -> Option<Prefixes> {
+    fn own_presented(&mut self, Settings { file, cluster, .. }: &Settings) -> Option<Prefixes> {
         let real = Prefixes { pod: cluster.pod.clone(), external: cluster.external.cidrs.clone() };
-        let mut first: Option<(&Prefixes, &Place)> = None;
+        let settings = Place { file: file.clone(), object: None };
+        let mut first: Option<(&Prefixes, &Place)> = cluster.presented.as_ref().map(|presented| (presented, &settings));
         for configuration in self.configurations.values() {
             if let Some(local) = configuration.local.as_ref().filter(|local| local.pod != real.pod) {
                 let message = format!("{} is not our pod CIDR {}", join(&local.pod), join(&real.pod));
@@ -215,20 +218,27 @@ impl Objects {
                 self.problems.0.push(configuration.place.problem("spec.local.cidr.pod", message, hint));
             }
             let Some(wide) = &configuration.presented else { continue };
-            if let Some((field, message)) = wide.local.misaligned(&real) {
+            let Some(local) = &wide.local else { continue };
+            if let Some((field, message)) = local.misaligned(&real) {
                 let path = format!("spec.local.presented.{field}");
                 let problem = configuration.place.problem(&path, message, "give one of the same length for each");
                 self.problems.0.push(problem);
             }
             match first {
-                None => first = Some((&wide.local, &configuration.place)),
-                Some((other, place)) if *other != wide.local => {
+                None => first = Some((local, &configuration.place)),
+                Some((other, place)) if other != local => {
                     let message = format!("differs from {place}");
                     let hint = "a cluster has the same mesh-wide prefixes towards all";
                     self.problems.0.push(configuration.place.problem("spec.local.presented", message, hint));
                 }
                 Some(_) => {}
             }
+        }
+        let mut one_sided = self.configurations.values().filter(|configuration| configuration.presented.is_some());
+        if let (None, Some(configuration)) = (first, one_sided.next()) {
+            let hint = "give spec.local.presented here, or cidr.presented in the settings";
+            let message = "the remote cluster has mesh-wide prefixes, and this cluster has none";
+            self.problems.0.push(configuration.place.problem("spec.remote.presented", message, hint));
         }
         first.map(|(prefixes, _)| prefixes.clone())
     }

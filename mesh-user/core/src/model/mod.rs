@@ -36,7 +36,8 @@ pub use problem::{ObjectName, Problem, Problems};
 pub use public_key::{GATEWAY_ADDRESSES, GATEWAY_INDEX, GATEWAY_NODE_LABEL, MAX_GATEWAYS, NotAPublicKey, RemoteKey};
 pub use role::Role;
 pub use settings::{
-    ApiListener, Directories, DnsSettings, GatewaySettings, GroupSettings, Instance, PrincipalName, Settings,
+    ApiListener, Directories, DnsSettings, GatewaySettings, GroupSettings, Instance, MssClamp, PrincipalName,
+    RemapSettings, Settings,
 };
 
 /// MTU of a tunnel device unless its gateway object says otherwise; bytes, equal on both sides.

@@ -119,7 +119,7 @@ impl fmt::Display for Line<'_, TableEntry> {
 
 impl fmt::Display for Line<'_, Remap> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Remap { connection, real, presented } = self.0;
+        let Remap { connection, real, presented, mtu: _ } = self.0;
         match connection {
             Some(id) => write!(f, "{real} of connection {} is {presented}", id.0),
             None => write!(f, "our {real} is {presented}"),

@@ -177,6 +177,8 @@ pub struct Remap {
     pub connection: Option<ConnectionId>,
     pub real: IpNet,
     pub presented: IpNet,
+    /// TCP connections that are opened this way are told to fit into packets of so many bytes; 0: they are not told.
+    pub mtu: u16,
 }
 
 /// Which program runs on an interface, and where.

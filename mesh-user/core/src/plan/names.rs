@@ -113,13 +113,18 @@ impl Naming<'_> {
         let Some(presented) = &self.intent.presented else { return };
         let real = self.intent.cluster.pod.iter().chain(external);
         let says_so = |remote: &&Remote| remote.configuration.presented.is_some();
-        let Some(speaker) = self.intent.remotes.values().find(says_so) else { return };
+        let speaker = self.intent.remotes.values().find(says_so);
         for (net, real) in presented.iter().zip(real) {
             if net == real {
                 continue;
             }
-            if let Err(refusal) = self.blocks.claim(*net, "spec.local.presented") {
-                self.refused(&speaker.configuration, "spec.local.presented", &refusal);
+            let Err(refusal) = self.blocks.claim(*net, "our own presented prefix") else { continue };
+            match speaker {
+                Some(speaker) => self.refused(&speaker.configuration, "spec.local.presented", &refusal),
+                None => {
+                    let hint = "give a prefix that is free";
+                    self.problems.0.push(settings_problem(self.intent, "cidr.presented", refusal.to_string(), hint));
+                }
             }
         }
     }

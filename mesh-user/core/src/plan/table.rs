@@ -11,7 +11,7 @@ use mesh_common::{
 use super::{Remap, TableEntry, compile::settings_problem, names::Names};
 use crate::{
     allocate::{Allocations, NumberedRemap, Numbers, Share},
-    model::{ClusterId, Problems, Remote, ValidIntent},
+    model::{ClusterId, Gateway, MssClamp, Problems, Remote, ValidIntent},
 };
 
 pub(super) type Announced = BTreeMap<IpNet, TableEntry>;
@@ -38,7 +38,7 @@ pub(super) fn build(
     let mut table = Table::default();
     table.add_own(intent, names, &mut numbering);
     for (id, remote) in &intent.remotes {
-        table.add_remote(id, remote, &names.remotes[id], &mut numbering);
+        table.add_remote((id, remote), &names.remotes[id], &mut numbering, intent.remap.mss);
     }
     if numbering.is_full {
         let problem = settings_problem(intent, "", "more than 65,535 remaps".to_owned(), "announce fewer prefixes");
@@ -60,7 +60,7 @@ impl Table {
     fn add_own(&mut self, intent: &ValidIntent, names: &Names, numbering: &mut Numbering) {
         for (real, presented) in own_pairs(intent, names) {
             let remap = if intent.presented.is_some() {
-                self.remap(numbering, None, Remap { connection: None, real, presented })
+                self.remap(numbering, None, Remap { connection: None, real, presented, mtu: 0 })
             } else {
                 NO_REMAP
             };
@@ -74,10 +74,17 @@ impl Table {
         }
     }
 
-    fn add_remote(&mut self, id: &ClusterId, remote: &Remote, share: &Share, numbering: &mut Numbering) {
+    fn add_remote(
+        &mut self,
+        (id, remote): (&ClusterId, &Remote),
+        share: &Share,
+        numbering: &mut Numbering,
+        clamp: MssClamp,
+    ) {
         let connection = Some(ConnectionId(share.connection));
         let mesh_wide = remote.configuration.presented.is_some();
         let is_direct = remote.gateway.as_ref().is_some_and(|gateway| gateway.is_direct());
+        let tunnel = remote.gateway.as_ref().filter(|_| !is_direct).map(Gateway::mtu);
         for (&real, &presented) in &share.presented {
             if !remote.is_complete() {
                 // Known but not connected: nothing for it may take the default route.
@@ -85,7 +92,8 @@ impl Table {
                 self.entries.insert(presented, barred);
                 continue;
             }
-            let remap = self.remap(numbering, Some(id), Remap { connection, real, presented });
+            let mtu = clamp.mtu(tunnel, matches!(real, IpNet::V4(_)));
+            let remap = self.remap(numbering, Some(id), Remap { connection, real, presented, mtu });
             let (role, travels) = match (is_direct, mesh_wide) {
                 (true, _) => (Role::DIRECT, presented),
                 (false, true) => (Role::TUNNEL.with(Role::PRESENT_SOURCE), presented),

@@ -140,6 +140,6 @@ impl World {
             Some(Transport::Direct { device, .. }) => self.index(device).map_or(NOWHERE, |index| index.0),
             Some(Transport::WireguardServer { .. } | Transport::WireguardClient { .. }) | None => 0,
         };
-        maps::Remap { ingress, connection: remap.connection.unwrap_or_default().0, reserved: 0 }
+        maps::Remap { ingress, connection: remap.connection.unwrap_or_default().0, mtu: remap.mtu }
     }
 }

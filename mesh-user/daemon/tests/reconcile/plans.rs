@@ -142,7 +142,7 @@ fn add_entries(plan: &mut Plan, id: ConnectionId, presented: [IpNet; 2]) -> BTre
         presented.into_iter().zip([net("10.243.0.0/16"), net("fd00:243::/32")]).enumerate()
     {
         let remap = RemapId(id.0 * 2 + index as u16);
-        plan.remaps.insert(remap, Remap { connection: Some(id), real, presented });
+        plan.remaps.insert(remap, Remap { connection: Some(id), real, presented, mtu: 0 });
         plan.table.insert(presented, TableEntry { to: real, remap, role: Role::TUNNEL });
         announced.insert(real, TableEntry { to: presented, remap, role: Role::TUNNEL });
     }

@@ -140,7 +140,10 @@ fn mesh_wide_prefixes() {
     let same = of("cl03", &good);
     assert_says(&[&good, &same], "10.61.0.0/16 overlaps the presented prefix of cl02 10.61.0.0/16");
     let half = good.split("  local:").next().unwrap();
-    assert_says(&[half], "spec.local.presented: missing beside spec.remote.presented; give both or none");
+    assert_says(
+        &[half],
+        "spec.remote.presented: the remote cluster has mesh-wide prefixes, and this cluster has none; give",
+    );
 }
 
 #[test]

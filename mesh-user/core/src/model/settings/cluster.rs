@@ -12,6 +12,7 @@ use crate::{
     model::{
         cluster::{Cluster, Wish},
         cluster_id::ClusterId,
+        configuration::Prefixes,
         group::NodeId,
     },
     plan::{Attachment, DeviceName},
@@ -69,6 +70,7 @@ impl Reading<'_> {
             service: Vec::new(),
             external: none(),
             internal: none(),
+            presented: None,
             pools: self.wish("cidr.pools", None, &DEFAULT_POOLS).cidrs,
             reserved: Vec::new(),
         }
@@ -81,6 +83,10 @@ impl Reading<'_> {
             service: self.cidrs("cidr.service", &cidr.service),
             external: self.wish("cidr.external", cidr.external.as_deref(), &[DEFAULT_EXTERNAL]),
             internal: self.wish("cidr.internal", cidr.internal.as_deref(), &[]),
+            presented: cidr.presented.as_ref().map(|presented| Prefixes {
+                pod: self.cidrs("cidr.presented.pod", &presented.pod),
+                external: self.cidrs("cidr.presented.external", &presented.external),
+            }),
             pools: self.wish("cidr.pools", cidr.pools.as_deref(), &DEFAULT_POOLS).cidrs,
             reserved: self.cidrs("cidr.reserved", &cidr.reserved),
             id: id?,

@@ -44,6 +44,8 @@ pub(super) struct File {
     pub(super) ng: GroupsSection,
     #[serde(default)]
     pub(super) dns: DnsSection,
+    #[serde(default)]
+    pub(super) remap: RemapSection,
     pub(super) api: Option<ApiSection>,
     #[serde(default)]
     pub(super) principal: Vec<PrincipalSection>,
@@ -62,6 +64,15 @@ pub(super) struct CidrSection {
     pub(super) pools: Option<Vec<Spanned<String>>>,
     #[serde(default)]
     pub(super) reserved: Vec<Spanned<String>>,
+    pub(super) presented: Option<PresentedSection>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PresentedSection {
+    pub(super) pod: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub(super) external: Vec<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
@@ -122,6 +133,17 @@ pub(super) struct DnsSection {
 }
 
 #[derive(Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RemapSection {
+    pub(super) unknown_source: Option<Spanned<bool>>,
+    pub(super) full_masquerade: bool,
+    pub(super) notrack: Option<Spanned<bool>>,
+    pub(super) deny_direct_connections: bool,
+    pub(super) mss_clamp: bool,
+    pub(super) mss: Option<Spanned<u16>>,
+}
+
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ApiSection {
     pub(super) listen: Spanned<String>,
@@ -164,6 +186,19 @@ impl Default for DnsSection {
         /// Seconds: clients see within this time that a peer came or went.
         const TTL: u32 = 5;
         DnsSection { enabled: true, listen: None, forward: Vec::new(), ttl: Spanned::new(0..0, TTL), register: true }
+    }
+}
+
+impl Default for RemapSection {
+    fn default() -> Self {
+        RemapSection {
+            unknown_source: None,
+            full_masquerade: false,
+            notrack: None,
+            deny_direct_connections: true,
+            mss_clamp: true,
+            mss: None,
+        }
     }
 }
 

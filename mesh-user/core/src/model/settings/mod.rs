@@ -8,6 +8,7 @@ mod gateway;
 mod groups;
 mod instance;
 mod reading;
+mod remap;
 #[cfg(test)]
 mod tests;
 
@@ -33,6 +34,7 @@ pub use dns::DnsSettings;
 pub use gateway::GatewaySettings;
 pub use groups::GroupSettings;
 pub use instance::Instance;
+pub use remap::{MssClamp, RemapSettings};
 
 /// The settings of one node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +53,7 @@ pub struct Settings {
     pub hub: Option<String>,
     pub groups: GroupSettings,
     pub dns: DnsSettings,
+    pub remap: RemapSettings,
     /// Beside the unix socket.
     pub api: Option<ApiListener>,
     pub principals: BTreeMap<PrincipalName, Vec<Role>>,
@@ -123,6 +126,7 @@ impl Reading<'_> {
             hub: self.hub(file.hub.as_ref()),
             groups: self.groups(&file.ng),
             dns: self.dns(&file.dns),
+            remap: self.remap(&file.remap),
             principals: self.principals(&file.principal, file.api.is_some()),
             instances: self.instances(&file.instance, &org),
             org,
