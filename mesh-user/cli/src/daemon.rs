@@ -106,6 +106,14 @@ impl Daemon {
         Ok(self.wait(self.client.put(url, self.timeout))?)
     }
 
+    pub(crate) fn put_body<B: Serialize + Sync, T: DeserializeOwned>(
+        &self,
+        url: impl Into<Url>,
+        body: &B,
+    ) -> Result<T, Failure> {
+        Ok(self.wait(self.client.put_body(url, body, self.timeout))?)
+    }
+
     pub(crate) fn delete<T: DeserializeOwned>(&self, url: impl Into<Url>) -> Result<T, Failure> {
         Ok(self.wait(self.client.delete(url, self.timeout))?)
     }

@@ -75,6 +75,15 @@ impl Client {
         self.exchange(Method::PUT, url.into(), Body::Empty, deadline).await
     }
 
+    pub async fn put_body<B: Serialize + Sync, T: DeserializeOwned>(
+        &self,
+        url: impl Into<Url>,
+        body: &B,
+        deadline: Duration,
+    ) -> Result<T, Error> {
+        self.exchange(Method::PUT, url.into(), Body::json(body)?, deadline).await
+    }
+
     /// A body that is not JSON: manifests.
     pub async fn post_text<T: DeserializeOwned>(
         &self,

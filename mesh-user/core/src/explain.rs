@@ -23,7 +23,7 @@ use crate::{
         slots::Slots,
     },
 };
-pub use group::{Question, explain_in_groups};
+pub use group::{CALLABLE, Question, explain_in_groups};
 pub use packet::Sample;
 
 /// The path of a packet from `source` to `destination`, as both stand in it where it meets us first.

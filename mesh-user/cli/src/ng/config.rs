@@ -105,8 +105,13 @@ fn write_private(path: &Path, text: &str) -> io::Result<()> {
 /// Light on dark, as terminals are: readers take both.
 fn qr(text: &str) -> Result<String, Failure> {
     let code = QrCode::with_error_correction_level(text, EcLevel::L).map_err(|error| {
-        let message = format!("the configuration does not fit into a QR code: {error}");
-        Failure::new(Exit::Unexpected, message, "--out-file writes it to a file")
+        let peers = text.lines().filter(|line| line.trim() == "[Peer]").count();
+        let message = format!(
+            "the configuration does not fit into a QR code ({error}): it has {} bytes for {peers} peers, and a code holds \
+             2,953, about 30 peers",
+            text.len()
+        );
+        Failure::usage(message, "--out-file PATH writes it to a file, which wg-quick and WireGuard's apps import")
     })?;
     let image = code.render::<Dense1x2>().dark_color(Dense1x2::Light).light_color(Dense1x2::Dark).build();
     Ok(image + "\n")
@@ -148,6 +153,16 @@ mod tests {
         assert_eq!(belongs(&key, &public, path), Ok(()));
         assert_eq!(belongs(&key, &PublicKey([1; 32]), path).unwrap_err().exit, Exit::Conflict);
         assert_eq!(belongs("nonsense", &public, path).unwrap_err().exit, Exit::Usage);
+    }
+
+    #[test]
+    fn what_no_code_holds_is_told_with_what_to_do() {
+        let peer = "[Peer]\nPublicKey = AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\nAllowedIPs = 10.101.0.5/32\n\n";
+        assert!(qr(&peer.repeat(28)).is_ok());
+        let failure = qr(&peer.repeat(40)).unwrap_err();
+        assert_eq!(failure.exit, Exit::Usage);
+        assert!(failure.error.message.contains("3680 bytes for 40 peers"), "{}", failure.error.message);
+        assert!(failure.error.hint.starts_with("--out-file PATH"));
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod get;
 mod join;
 mod link;
 mod list;
+mod report;
 mod rule;
 mod search;
 mod show;
@@ -71,6 +72,8 @@ enum Verb {
     /// Who may talk with whom inside a group
     #[command(subcommand)]
     Rule(rule::Verb),
+    /// Whether what a member stands for is there still
+    Status(report::Arguments),
     /// Closes a member to everything but its groups; without MEMBER: which ones are
     Block(block::BlockArguments),
     /// Opens it again
@@ -130,6 +133,7 @@ fn dispatch(desk: &Desk, verb: &Verb) -> Result<String, Failure> {
         Verb::Whoami => whoami::run(desk),
         Verb::Watch(arguments) => watch::run(desk, arguments),
         Verb::Rule(verb) => rule::run(desk, verb),
+        Verb::Status(arguments) => report::run(desk, arguments),
         Verb::Block(arguments) => block::block(desk, arguments),
         Verb::Unblock(arguments) => block::unblock(desk, arguments),
     }

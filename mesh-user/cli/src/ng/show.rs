@@ -180,7 +180,7 @@ fn label(peer: &Peer) -> String {
 }
 
 /// A member can outlive what it stands for.
-fn status(member: &Member) -> &'static str {
+pub(super) fn status(member: &Member) -> &'static str {
     match member.status {
         MemberStatus::Active => "active",
         MemberStatus::Deleted => "deleted",

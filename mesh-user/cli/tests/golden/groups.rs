@@ -5,10 +5,10 @@ use std::slice::from_ref;
 use insta::assert_snapshot;
 use mesh_core::{
     api::group::{
-        BlockList, BlockReply, Found, FoundMember, GroupList, MemberReply, PeerConfiguration, Resource, ResourceKind,
-        RuleList, RuleReply, SCHEMA,
+        BlockList, BlockReply, Found, FoundMember, GroupList, MemberList, MemberReply, PeerConfiguration, Resource,
+        ResourceKind, RuleList, RuleReply, SCHEMA,
     },
-    model::group::{Access, AccessRule, Block, ManagedBy, MemberKind, Org},
+    model::group::{Access, AccessRule, Block, ManagedBy, MemberKind, MemberStatus, Org},
 };
 
 use crate::{
@@ -151,6 +151,22 @@ fn get() {
             &[resource(ResourceKind::Peer(found_peer(shop().peers.remove(0))))],
         ),
         transcript("ng get shop --type Thing", &[]),
+    ];
+    assert_snapshot!(texts.join("\n"));
+}
+
+/// NG-43: asked, and said anew.
+#[test]
+fn status_of_a_member() {
+    let database = || found_member(member("postgresql_9a2b", Some("orders"), MemberKind::Addon));
+    let asked = Answer::ok(&Resource { schema: SCHEMA, resource: ResourceKind::Member(vec![database()]) });
+    let mut gone = database();
+    gone.member.status = MemberStatus::Deleted;
+    let said = Answer::ok(&MemberList { schema: SCHEMA, members: vec![gone] });
+    let texts = [
+        forms("ng status postgresql_9a2b", &[asked]),
+        forms("ng status postgresql_9a2b --set deleted", &[said]),
+        transcript("ng status postgresql_9a2b --set gone", &[]),
     ];
     assert_snapshot!(texts.join("\n"));
 }

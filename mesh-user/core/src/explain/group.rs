@@ -39,6 +39,10 @@ pub fn explain_in_groups<'a>(
     Some(Explanation::new(source, destination, stages, verdict))
 }
 
+/// What makes a client one that can be called.
+pub const CALLABLE: &str = "one of two peers needs an endpoint: 'advertise' in the settings of its node, or --role server \
+                            with --ip and --port for an external peer";
+
 struct Asking<'a> {
     group: &'a Group,
     tunnels: &'a BTreeMap<DeviceName, Arc<GroupTunnel>>,
@@ -61,7 +65,15 @@ impl Asking<'_> {
         let (access, passes) = self.access(&from.parent_member, &to.parent_member);
         stages.push(access);
         stages.extend(self.tunnel(from, to));
-        let verdict = if passes { format!("accepted, in {}", own.label) } else { "dropped: not-allowed".to_owned() };
+        let can_call = from.endpoint.public().is_some() || to.endpoint.public().is_some();
+        if !can_call {
+            stages.push(stage("calls", None, format!("neither can be called: {CALLABLE}")));
+        }
+        let verdict = match (passes, can_call) {
+            (false, _) => "dropped: not-allowed".to_owned(),
+            (true, false) => "dropped: no-session".to_owned(),
+            (true, true) => format!("accepted, in {}", own.label),
+        };
         (stages, verdict)
     }
 
@@ -141,7 +153,10 @@ fn line(rule: &AccessRule) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::access::tests::group;
+    use crate::{
+        model::group::{ClientEndpoint, Endpoint},
+        plan::access::tests::group,
+    };
 
     const PEERS: [(&str, &str); 3] =
         [("app_web", "10.101.0.5"), ("postgresql_db", "10.101.0.6"), ("app_web", "10.101.0.7")];
@@ -188,6 +203,21 @@ accepted, in shop";
         assert!(none.ends_with("dropped: not-allowed"), "{none}");
         let open = text(Access::Allow, &rules, "10.101.0.5", "10.101.0.7", Some("udp/1"));
         assert!(open.ends_with("accepted, in shop") && open.contains("everything is allowed"), "{open}");
+    }
+
+    #[test]
+    fn two_clients_are_told_what_they_need() {
+        let mut group = group(Access::Allow, &PEERS, &[]);
+        for peer in group.peers.values_mut() {
+            let ng_ip = peer.object.endpoint.address();
+            Arc::make_mut(&mut peer.object).endpoint = Endpoint::ClientEndpoint(ClientEndpoint { ng_ip });
+        }
+        let question =
+            Question { source: PEERS[0].1.parse().unwrap(), destination: PEERS[1].1.parse().unwrap(), what: None };
+        let answer = explain_in_groups([&group], &BTreeMap::new(), question).unwrap();
+        assert_eq!(answer.verdict, "dropped: no-session");
+        let last = answer.stages.last().unwrap();
+        assert!(last.stage == "calls" && last.outcome.contains("'advertise'"), "{last:?}");
     }
 
     #[test]

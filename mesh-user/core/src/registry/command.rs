@@ -83,7 +83,7 @@ pub enum Command {
         member: MemberId,
         status: MemberStatus,
     },
-    /// Blocked already: nothing changes.
+    /// A member of a group of the org. Blocked already: nothing changes.
     Block {
         org: Org,
         member: MemberId,

@@ -8,6 +8,7 @@ use mesh_core::{
         group::SCHEMA,
         node::{JoinList, LocalPeer, RemotePeer},
     },
+    explain::CALLABLE,
     model::group::{DomainName, NodeId},
     plan::{self, DeviceName, PublicKey},
     registry::Group,
@@ -59,6 +60,19 @@ impl Local {
         }
     }
 
+    /// The same, or whom an up tunnel does not reach.
+    fn detail(&self, snapshot: &Snapshot) -> String {
+        let missing = self.missing(snapshot);
+        let own = self.group.as_ref().and_then(|group| group.peers.get(&self.kept.peer));
+        let tunnel = snapshot.plan.groups.get(&self.device);
+        let (true, Some(own), Some(tunnel)) = (missing.is_empty(), own, tunnel) else { return missing };
+        let clients = tunnel.peers.values().filter(|peer| peer.endpoint.is_none()).count();
+        if clients == 0 || own.endpoint.public().is_some() {
+            return missing;
+        }
+        format!("{clients} of {} peers can be called as little as this one: {CALLABLE}", tunnel.peers.len())
+    }
+
     fn state(&self, snapshot: &Snapshot, peers: &[&PeerStatistics]) -> GroupTunnel {
         let purpose = &self.kept.purpose;
         let known = self.group.as_ref().and_then(|group| group.peers.get(&self.kept.peer));
@@ -76,7 +90,7 @@ impl Local {
             address: known.map(|peer| peer.endpoint.address().to_string()),
             listen_port: self.kept.listen_port,
             up: self.is_up(snapshot),
-            detail: self.missing(snapshot),
+            detail: self.detail(snapshot),
             hub: purpose.home.shown().to_owned(),
             hub_reachable: self.hub_reachable,
             peers: snapshot.plan.groups.get(&self.device).map_or(0, |tunnel| tunnel.peers.len()),
@@ -116,7 +130,7 @@ impl Local {
             names: names.collect(),
             listen_port: self.kept.listen_port,
             up: self.is_up(snapshot),
-            detail: self.missing(snapshot),
+            detail: self.detail(snapshot),
             hub_reachable: self.hub_reachable,
             peers: tunnel.map(|tunnel| remote_peers(&self.device, tunnel, statistics)).unwrap_or_default(),
         })

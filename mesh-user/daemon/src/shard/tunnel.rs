@@ -71,7 +71,7 @@ pub(super) struct Bench {
     pub(super) run: Run,
     pub(super) tables: Arc<Slots>,
     pub(super) counters: Arc<ShardCounters>,
-    /// Read once a turn.
+    /// Read once a turn, and around handshakes.
     pub(super) now: Instant,
     /// When ICMP errors last got their tokens.
     refilled: Instant,
@@ -99,9 +99,13 @@ impl Bench {
         }
     }
 
+    pub(super) fn read_clock(&mut self) {
+        self.now = Instant::now();
+    }
+
     /// Reads the clock, which the tables do not have.
     pub(super) fn begin_turn(&mut self) {
-        self.now = Instant::now();
+        self.read_clock();
         if self.now.saturating_duration_since(self.refilled) >= ICMP_PERIOD {
             self.refilled = self.now;
             self.tables.refill_icmp();
@@ -279,6 +283,7 @@ impl Tunnel {
 
     /// Sends what timers ask for.
     pub(super) fn run_timers(&mut self, bench: &mut Bench) {
+        bench.read_clock();
         let Bench { batch, counters, now, .. } = bench;
         while let Some(transmit) = self.device.poll_transmit(*now, batch.room()) {
             if let Ok(heading) = self.heading(transmit.peer, 0) {

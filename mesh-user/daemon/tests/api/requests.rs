@@ -96,6 +96,8 @@ fn rules_and_blocks() -> Result<()> {
     site.json("DELETE", &format!("{rules}/{}", added["rule"]["id"].as_str().context("an id")?), None)?;
     ensure!(site.json("GET", &rules, None)?["rules"] == json!([]), "deleted");
 
+    let unknown = site.refused("PUT", "/v1/orgs/default/members/app_three/block", None)?;
+    ensure!(unknown == (404, "not_found".into()), "{unknown:?}");
     let block = "/v1/orgs/default/members/app_one/block";
     let blocked = site.json("PUT", block, None)?;
     ensure!(site.json("GET", "/v1/orgs/default/blocks", None)?["blocks"] == json!([blocked["block"]]), "{blocked}");

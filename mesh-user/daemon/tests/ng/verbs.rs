@@ -143,6 +143,7 @@ fn rules_and_blocks() -> Result<()> {
         "meshctl ng rule delete shop app_1 postgresql_2",
         "meshctl ng rule list shop -F json",
         "meshctl ng rule default shop allow",
+        "meshctl ng block app_9",
         "meshctl ng block app_1",
         "meshctl ng block -F json",
         "meshctl ng unblock app_1",

@@ -6,7 +6,8 @@ use super::*;
 use crate::{
     explain::packet::{Sample, sample},
     model::group::{
-        ClientEndpoint, Endpoint, ManagedBy, Member, MemberKind, MemberStatus, NetworkGroup, Peer, PeerKind, Scope,
+        Endpoint, ManagedBy, Member, MemberKind, MemberStatus, NetworkGroup, Peer, PeerKind, Scope, ServerEndpoint,
+        Term,
     },
     plan::PublicKey,
     registry::{Revision, Stored},
@@ -14,6 +15,11 @@ use crate::{
 
 fn stored<T>(object: T) -> Stored<T> {
     Stored { modified: Revision(1), object: Arc::new(object) }
+}
+
+fn server(address: IpAddr) -> Endpoint {
+    let public_term = Term { host: "192.0.2.1".parse().unwrap(), port: 51_820 };
+    Endpoint::ServerEndpoint(ServerEndpoint { ng_term: Term { host: address, port: 51_820 }, public_term })
 }
 
 /// A group with such rules (`FROM TO TRAFFIC`), and a peer for each member and address.
@@ -44,7 +50,7 @@ pub(crate) fn group(default_access: Access, peers: &[(&str, &str)], rules: &[&st
         id: format!("peer-{at}").parse().unwrap(),
         label: None,
         public_key: PublicKey([at as u8; 32]),
-        endpoint: Endpoint::ClientEndpoint(ClientEndpoint { ng_ip: address.parse().unwrap() }),
+        endpoint: server(address.parse().unwrap()),
         hostname: "host".to_owned(),
         parent_member: member.parse().unwrap(),
         parent_event: None,

@@ -57,17 +57,22 @@ pub(in crate::registry) fn delete(group: &Group, author: Author, id: &RuleId) ->
     Ok(edit.finish())
 }
 
-pub(super) fn block(registry: &Registry, org: &Org, member: &MemberId) -> Change {
+pub(super) fn block(registry: &Registry, org: &Org, member: &MemberId) -> Result<Change, Refusal> {
     if registry.blocks.contains_key(&(org.clone(), member.clone())) {
-        return Change::default();
+        return Ok(Change::default());
+    }
+    if !registry.groups_of(org).any(|group| group.members.contains_key(member)) {
+        let message = format!("{member} is in no network group of org {org}: it would be closed to everything");
+        return Err(Refusal::not_found(
+            "",
+            message,
+            "'meshctl ng link' makes it a member, 'meshctl ng search' finds ids",
+        ));
     }
     let key = Key::Block(org.clone(), member.clone());
     let block = Object::Block(Block { owner_id: org.clone(), member: member.clone() });
-    Change {
-        conditions: vec![Condition { key: key.clone(), modified: None }],
-        puts: vec![(key, block)],
-        deletes: Vec::new(),
-    }
+    let conditions = vec![Condition { key: key.clone(), modified: None }];
+    Ok(Change { conditions, puts: vec![(key, block)], deletes: Vec::new() })
 }
 
 pub(super) fn unblock(registry: &Registry, org: &Org, member: &MemberId) -> Result<Change, Refusal> {

@@ -65,7 +65,7 @@ pub fn decide(
         Command::DeleteRule { group, rule } => access::delete(existing(registry, group)?, author, rule),
         Command::BeginLease(lease) => Ok(lease::begin(registry, lease)),
         Command::EndPeers { group, node } => Ok(lease::end_peers(registry, group, node)),
-        Command::Block { org, member } => Ok(access::block(registry, org, member)),
+        Command::Block { org, member } => access::block(registry, org, member),
         Command::Unblock { org, member } => access::unblock(registry, org, member),
     }
 }

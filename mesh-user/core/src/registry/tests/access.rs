@@ -39,11 +39,16 @@ fn rules_name_members_and_say_a_thing_once() {
 #[test]
 fn a_member_is_blocked_once_and_unblocked_once() {
     let mut world = World::default();
-    let (org, member) = (Org::default(), "app_1".parse().unwrap());
-    let block = Command::Block { org: org.clone(), member };
+    let org = Org::default();
+    let block = Command::Block { org: org.clone(), member: "app_1".parse().unwrap() };
+    assert_eq!(world.refused(block.clone()), (RefusalCode::NotFound, String::new()), "in no group");
+    let group = world.create("x", &["app_1"]);
+    let stranger = Command::Block { org: "other".parse().unwrap(), member: "app_1".parse().unwrap() };
+    assert_eq!(world.refused(stranger), (RefusalCode::NotFound, String::new()), "in no group of that org");
     world.execute(block.clone());
     assert_eq!(world.registry.blocks.len(), 1);
     assert!(world.decide(crate::registry::Author::Api, &block).unwrap().is_empty());
+    world.execute(Command::Unlink { group, member: "app_1".parse().unwrap() });
     let unblock = Command::Unblock { org, member: "app_1".parse().unwrap() };
     world.execute(unblock.clone());
     assert!(world.registry.blocks.is_empty());
