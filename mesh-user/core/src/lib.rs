@@ -15,5 +15,6 @@ pub mod plan;
 pub mod probe;
 pub mod reconcile;
 pub mod registry;
+pub mod template;
 pub mod tunnel;
 pub mod uapi;

@@ -17,6 +17,9 @@ pub struct Allocations {
     pub remotes: BTreeMap<ClusterId, Share>,
     #[serde(default)]
     pub remaps: Vec<NumberedRemap>,
+    /// UDP ports that this node chose for the gateway server of a remote; kept as long as its share.
+    #[serde(default)]
+    pub node_ports: BTreeMap<ClusterId, Vec<u16>>,
 }
 
 /// The share of one remote cluster.
@@ -73,8 +76,9 @@ mod tests {
         };
         let state = Allocations {
             own: BTreeMap::from([(net("10.70.0.0/16"), net("10.70.0.0/16"))]),
-            remotes: BTreeMap::from([(remote, Share { connection: 1, presented })]),
+            remotes: BTreeMap::from([(remote.clone(), Share { connection: 1, presented })]),
             remaps: vec![remap],
+            node_ports: BTreeMap::from([(remote, vec![31_000, 31_001])]),
         };
         let text = serde_json::to_string(&state).unwrap();
         assert_eq!(serde_json::from_str::<Allocations>(&text).unwrap(), state);

@@ -1,9 +1,11 @@
 //! One manifest: which object it is, before anyone looks at what it says.
 
 use serde_json::{Map, Value};
+use uuid::Uuid;
 
 use super::{
     cluster_id::ClusterId,
+    object::{ObjectId, ObjectKind},
     problem::{ObjectName, Problem, Problems},
     tree::{Fields, Sink},
 };
@@ -15,7 +17,14 @@ pub const GROUPS_API_VERSION: &str = "mesh/v1";
 pub const REMOTE_LABEL: &str = "liqo.io/remote-cluster-id";
 
 const DEFAULT_NAMESPACE: &str = "default";
-const KINDS: [&str; 4] = ["Configuration", "GatewayServer", "GatewayClient", "PublicKey"];
+const KINDS: [&str; 6] = [
+    "Configuration",
+    "GatewayServer",
+    "GatewayClient",
+    "PublicKey",
+    "WgGatewayServerTemplate",
+    "WgGatewayClientTemplate",
+];
 
 /// Where something was said.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,7 +35,8 @@ pub struct Place {
 
 /// A manifest of which the frame was read.
 pub(crate) struct Document {
-    pub(crate) kind: String,
+    pub(crate) id: ObjectId,
+    pub(crate) uid: Uuid,
     pub(crate) place: Place,
     /// `None` where that was not said properly, which is a problem already reported.
     pub(crate) remote: Option<ClusterId>,
@@ -72,6 +82,11 @@ impl Document {
         values.filter_map(|value| Document::read(file, value, problems)).collect()
     }
 
+    /// As it stands there; what is no mapping is a problem that [`Document::spec`] tells.
+    pub(crate) fn raw_spec(&self) -> Value {
+        self.root.get("spec").cloned().unwrap_or_default()
+    }
+
     /// Reads `spec` with `read`; problems found there are appended to `problems`.
     pub(crate) fn spec<T>(
         &self,
@@ -114,7 +129,13 @@ impl Document {
         let sink = Sink::new(place.clone());
         let remote = envelope(&root, &sink);
         problems.0.extend(sink.into_problems().0);
-        KINDS.contains(&kind.as_str()).then_some(Document { kind, place, remote, root })
+        let object = place.object.clone()?;
+        let id = ObjectId {
+            kind: ObjectKind::ALL.into_iter().find(|k| k.as_str() == kind)?,
+            namespace: object.namespace,
+            name: object.name,
+        };
+        Some(Document { id, uid: Uuid::nil(), place, remote, root })
     }
 }
 
@@ -145,12 +166,13 @@ fn envelope(root: &Map<String, Value>, sink: &Sink) -> Option<ClusterId> {
         Some(other) => fields.report("kind", format!("{other:?} is not known"), kinds()),
         None => fields.report("kind", "missing", kinds()),
     }
-    let remote = fields.required_section("metadata").and_then(metadata);
+    let is_template = root.get("kind").and_then(Value::as_str).is_some_and(|kind| kind.ends_with("Template"));
+    let remote = fields.required_section("metadata").and_then(|m| metadata(m, is_template));
     fields.finish();
     remote
 }
 
-fn metadata(mut fields: Fields<'_>) -> Option<ClusterId> {
+fn metadata(mut fields: Fields<'_>, is_template: bool) -> Option<ClusterId> {
     fields.ignore(&[
         "annotations",
         "creationTimestamp",
@@ -170,6 +192,11 @@ fn metadata(mut fields: Fields<'_>) -> Option<ClusterId> {
     fields.text("namespace");
     if fields.text("name").is_none_or(str::is_empty) {
         fields.report("name", "missing", "give the object a name");
+    }
+    if is_template {
+        fields.ignore(&["labels"]);
+        fields.finish();
+        return None;
     }
     // Other labels are the operator's own.
     let labels = fields.required_section("labels");

@@ -10,12 +10,17 @@ use super::{
     gateway::Gateway,
     gateway_client::GatewayClient,
     gateway_server::GatewayServer,
+    group::NodeId,
+    object::ObjectKind,
     prefix,
     problem::Problems,
     public_key::RemoteKey,
     settings::{GatewaySettings, RemapSettings, Settings},
 };
-use crate::plan::{Attachment, DeviceName, PublicKey};
+use crate::{
+    plan::{Attachment, DeviceName, PublicKey},
+    template::Templates,
+};
 
 /// Settings and manifests as they were read.
 #[derive(Clone, Debug)]
@@ -64,6 +69,7 @@ struct Objects {
     configurations: BTreeMap<ClusterId, Configuration>,
     gateways: BTreeMap<ClusterId, Gateway>,
     keys: BTreeMap<ClusterId, Vec<RemoteKey>>,
+    templates: Templates,
     problems: Problems,
 }
 
@@ -71,10 +77,13 @@ impl Intent {
     /// The valid intent, or every problem that can be told without the kernel.
     pub fn validate(&self) -> Result<ValidIntent, Problems> {
         let mut objects = Objects::default();
+        let mut documents = Vec::new();
         for manifest in &self.manifests {
-            let documents = Document::read_all(&manifest.file, &manifest.text, &mut objects.problems);
-            documents.iter().for_each(|document| objects.take(document));
+            documents.extend(Document::read_all(&manifest.file, &manifest.text, &mut objects.problems));
         }
+        // Gateways are made of templates, wherever these stand.
+        documents.iter().for_each(|document| objects.templates.add(document, &mut objects.problems));
+        documents.iter().for_each(|document| objects.take(document));
         objects.check_prefixes(&self.settings);
         objects.check_remote_ids(&self.settings.cluster.id);
         objects.check_keys(self.own_key);
@@ -82,8 +91,9 @@ impl Intent {
         objects.check_gateways();
         let presented = objects.own_presented(&self.settings);
         objects.check_presented(&self.settings.cluster, presented.as_ref());
-        let notices = objects.notices();
-        let Objects { configurations, mut gateways, mut keys, problems } = objects;
+        let mut notices = objects.leave_to_others(self.settings.node_id.as_ref());
+        notices.extend(objects.notices());
+        let Objects { configurations, mut gateways, mut keys, problems, .. } = objects;
         let remote = |(id, configuration)| {
             let (gateway, keys) = (gateways.remove(&id), keys.remove(&id).unwrap_or_default());
             (id, Remote { configuration, gateway, keys })
@@ -112,25 +122,30 @@ impl Remote {
 impl Objects {
     fn take(&mut self, document: &Document) {
         let (remote, problems) = (document.remote.clone(), &mut self.problems);
-        let twin = match document.kind.as_str() {
-            "Configuration" => Configuration::read(document, problems)
+        let twin = match document.id.kind {
+            ObjectKind::WgGatewayServerTemplate
+            | ObjectKind::WgGatewayClientTemplate
+            | ObjectKind::Connection
+            | ObjectKind::Network
+            | ObjectKind::Ip => None,
+            ObjectKind::Configuration => Configuration::read(document, problems)
                 .and_then(|new| insert(&mut self.configurations, remote, new).map(|old| old.place)),
-            "GatewayServer" => GatewayServer::read(document, problems).and_then(|new| {
+            ObjectKind::GatewayServer => GatewayServer::read(document, &self.templates, problems).and_then(|new| {
                 insert(&mut self.gateways, remote, Gateway::Server(new)).map(|old| old.place().clone())
             }),
-            "GatewayClient" => GatewayClient::read(document, problems).and_then(|new| {
+            ObjectKind::GatewayClient => GatewayClient::read(document, &self.templates, problems).and_then(|new| {
                 insert(&mut self.gateways, remote, Gateway::Client(new)).map(|old| old.place().clone())
             }),
-            _ => {
+            ObjectKind::PublicKey => {
                 let key = RemoteKey::read(document, problems).zip(remote);
                 key.and_then(|(new, remote)| insert_key(self.keys.entry(remote).or_default(), new))
             }
         };
         if let Some(twin) = twin {
             let message = format!("the same remote cluster already has {twin}");
-            let hint = if document.kind.starts_with("Gateway") {
+            let hint = if document.id.kind.as_str().starts_with("Gateway") {
                 "keep one gateway for each remote cluster, server or client"
-            } else if document.kind == "PublicKey" {
+            } else if document.id.kind == ObjectKind::PublicKey {
                 "keep one of them, or tell gateway nodes apart by the label mesh/gateway-node and the annotation \
                  mesh/gateway-index"
             } else {
@@ -181,7 +196,7 @@ impl Objects {
             Gateway::Client(_) => None,
         });
         for server in servers {
-            for port in &server.listen_ports {
+            for port in server.fixed_ports().unwrap_or_default() {
                 // Twice in one list is told where it is read.
                 if let Some(other) = seen.insert(*port, &server.place).filter(|other| **other != server.place) {
                     let message = format!("port {port} is taken by {other}");
@@ -276,6 +291,16 @@ impl Objects {
             let name = format!("the presented prefix of {}", configuration.remote);
             taken.extend(wide.remote.iter().map(|net| (name.clone(), *net)));
         }
+    }
+
+    /// Gateways that other nodes of the cluster run, one line each.
+    fn leave_to_others(&mut self, node: Option<&NodeId>) -> Vec<String> {
+        let others = self.gateways.extract_if(.., |_, gateway| !gateway.listener().is_on(node));
+        let line = |(_, gateway): (ClusterId, Gateway)| {
+            let nodes: Vec<_> = gateway.listener().nodes.iter().map(ToString::to_string).collect();
+            format!("{}: runs on the nodes {}, not on this one", gateway.place(), nodes.join(", "))
+        };
+        others.map(line).collect()
     }
 
     fn notices(&self) -> Vec<String> {

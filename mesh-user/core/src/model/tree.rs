@@ -21,7 +21,7 @@ pub(crate) struct Sink {
 pub(crate) struct Fields<'a> {
     map: &'a Map<String, Value>,
     path: String,
-    known: Vec<&'static str>,
+    known: Vec<&'a str>,
     sink: &'a Sink,
 }
 
@@ -63,8 +63,12 @@ impl<'a> Fields<'a> {
     }
 
     /// A field that may be there and says nothing to us.
-    pub(crate) fn ignore(&mut self, fields: &[&'static str]) {
+    pub(crate) fn ignore(&mut self, fields: &[&'a str]) {
         self.known.extend(fields);
+    }
+
+    pub(crate) fn ignore_all(&mut self) {
+        self.known.extend(self.map.keys().map(String::as_str));
     }
 
     pub(crate) fn text(&mut self, field: &'static str) -> Option<&'a str> {
@@ -112,6 +116,60 @@ impl<'a> Fields<'a> {
             );
         }
         number
+    }
+
+    pub(crate) fn truth(&mut self, field: &'static str) -> Option<bool> {
+        let value = self.take(field)?;
+        if !value.is_boolean() {
+            self.report(field, format!("{value} where a truth value is wanted"), "write true or false");
+        }
+        value.as_bool()
+    }
+
+    /// Text; a number or truth value stands for its text.
+    pub(crate) fn scalar(&mut self, field: &'static str) -> Option<String> {
+        let value = self.take(field)?;
+        let text = scalar_of(value);
+        if text.is_none() {
+            self.report(field, format!("{} where text is wanted", kind_of(value)), "put it in quotes");
+        }
+        text
+    }
+
+    /// As [`Fields::scalar`], one or a list.
+    pub(crate) fn scalars(&mut self, field: &'static str) -> Vec<String> {
+        let mut texts = Vec::new();
+        for (path, value) in self.items(field) {
+            match scalar_of(value) {
+                Some(text) => texts.push(text),
+                None => {
+                    let message = format!("{} where text is wanted", kind_of(value));
+                    self.sink.report(&path, message, "put it in quotes");
+                }
+            }
+        }
+        texts
+    }
+
+    /// A mapping of which the keys are not ours to know.
+    pub(crate) fn mapping(&mut self, field: &'static str) -> Option<&'a Map<String, Value>> {
+        match self.take(field)? {
+            Value::Object(map) => Some(map),
+            other => {
+                let message = format!("{} where a mapping is wanted", kind_of(other));
+                self.report(field, message, "indent its fields below it");
+                None
+            }
+        }
+    }
+
+    pub(crate) fn all(&self) -> &'a Map<String, Value> {
+        self.map
+    }
+
+    /// The names of fields that nobody asked for yet.
+    pub(crate) fn unknown(&self) -> Vec<&'a str> {
+        self.map.keys().map(String::as_str).filter(|field| !self.known.contains(field)).collect()
     }
 
     /// Whole numbers from 1 to 65,535.
@@ -163,7 +221,7 @@ impl<'a> Fields<'a> {
 
     /// Reports every field that nobody asked for.
     pub(crate) fn finish(self) {
-        for field in self.map.keys().filter(|field| !self.known.contains(&field.as_str())) {
+        for field in self.unknown() {
             let hint = format!("remove it; known here: {}", self.known.join(", "));
             self.sink.report(&self.path(field), "unknown field", hint);
         }
@@ -198,6 +256,16 @@ impl<'a> Fields<'a> {
 
 fn number_of(value: &Value) -> Option<u16> {
     value.as_u64().and_then(|number| u16::try_from(number).ok())
+}
+
+/// A value that a command line or the environment can hold.
+pub(super) fn scalar_of(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Bool(truth) => Some(truth.to_string()),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
+    }
 }
 
 fn kind_of(value: &Value) -> &'static str {

@@ -7,16 +7,16 @@ use mesh_common::{ids::ConnectionId, maps::Role};
 
 use super::{
     Connection, DeviceName, InterfaceRole, NodeFacts, PathProbe, Plan, Probe, TableEntry, Transport,
+    gateways::{self, Assigned},
     kernel::{self, Reserved},
     names,
     slots::Slots,
     table::{self, Table},
-    tunnels,
+    tunnels::{self, Ways},
 };
 use crate::{
     allocate::{Allocations, Share},
     model::{ClusterId, Gateway, GatewayClient, Problem, Problems, Reach, Remote, ValidIntent},
-    probe::Thresholds,
 };
 
 /// What this node shall hold, and what it gave out to get there; `previous` is what it had given out before.
@@ -32,24 +32,28 @@ pub fn plan(intent: &ValidIntent, facts: &NodeFacts, previous: &Allocations) -> 
             return Err(problems);
         }
     };
+    let assigned = gateways::assign(intent, facts, previous)?;
     let (table, remaps) = table::build(intent, &names, previous)?;
     let external = table::own_pairs(intent, &names).split_off(intent.cluster.pod.len());
     let reserved = Reserved::of(external, intent.gateway.index);
-    let mut building = Building { intent, facts, reserved, plan: Plan::default(), table, problems };
+    let mut building =
+        Building { intent, facts, assigned: &assigned, reserved, plan: Plan::default(), table, problems };
     for (id, remote) in &intent.remotes {
         building.add_remote(id, remote, &names.remotes[id]);
     }
     let Building { plan, table, mut problems, .. } = building;
-    let plan = finish(intent, plan, table, &reserved);
+    let mut plan = finish(intent, plan, table, &reserved);
+    plan.gateways = assigned.endpoints(intent, facts);
     if let Err(error) = Slots::default().transition(&plan.table) {
         problems.0.push(settings_problem(intent, "", error.to_string(), "announce fewer or shorter prefixes"));
     }
-    problems.or((plan, Allocations { own: names.own, remotes: names.remotes, remaps }))
+    problems.or((plan, Allocations { own: names.own, remotes: names.remotes, remaps, node_ports: assigned.ports }))
 }
 
 struct Building<'a> {
     intent: &'a ValidIntent,
     facts: &'a NodeFacts,
+    assigned: &'a Assigned,
     reserved: Reserved,
     plan: Plan,
     table: Table,
@@ -63,7 +67,8 @@ impl Building<'_> {
         let connection = ConnectionId(share.connection);
         let Some(transport) = self.transport(id, remote, gateway) else { return };
         let announced = self.table.announced.remove(id).unwrap_or_default();
-        if let Some(tunnel) = tunnels::tunnel(remote, connection, self.reserved.gateways(), announced) {
+        let ways = Ways::of(id, gateway, self.facts, self.assigned);
+        if let Some(tunnel) = tunnels::tunnel(remote, connection, ways, self.reserved.gateways(), announced) {
             let device = tunnels::device_name(id);
             if self.plan.tunnels.insert(device.clone(), tunnel).is_some() {
                 let message = format!("another remote cluster has the device name {device} too");
@@ -75,7 +80,7 @@ impl Building<'_> {
         self.plan.routes.extend(ways);
         let paths = self.paths(remote, share, &transport);
         let probe = paths.first().map(|path| path.gateway);
-        let (name, remote, thresholds) = (gateway.place().name(), id.to_string(), Thresholds::default());
+        let (name, remote, thresholds) = (gateway.place().name(), id.to_string(), gateway.listener().thresholds);
         self.plan.connections.insert(connection, Connection { name, remote, transport, probe, paths, thresholds });
     }
 
@@ -239,7 +244,7 @@ sysctl net.ipv4.conf.pods0.forwarding = 1
     fn a_server_listens_and_waits() {
         let plan = planned(&[CONFIGURATION, SERVER, KEY]);
         let tunnel = &plan.tunnels[&DeviceName("mesh-cl02".into())];
-        assert_eq!(tunnel.listen_ports, [51_840]);
+        assert!(gateways::NODE_PORTS.contains(&tunnel.listen_ports[0]), "{:?}", tunnel.listen_ports);
         let peer = tunnel.peers.values().next().unwrap();
         assert!(peer.endpoints.is_empty() && peer.keepalive_seconds.is_none());
     }

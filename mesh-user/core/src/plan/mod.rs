@@ -7,6 +7,7 @@ pub mod block;
 mod check;
 mod compile;
 pub(crate) mod display;
+mod gateways;
 mod groups;
 mod kernel;
 mod names;
@@ -31,10 +32,15 @@ use mesh_common::{
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use crate::{model::group::MemberId, probe::Thresholds, tunnel::Lane};
+use crate::{
+    model::{ObjectName, group::MemberId},
+    probe::Thresholds,
+    tunnel::Lane,
+};
 pub use access::Policy;
 pub use check::{Violation, check};
 pub use compile::plan;
+pub use gateways::{GatewayEndpoint, NODE_PORTS};
 pub use groups::{GROUP_DEVICE_PREFIX, GroupPeer, GroupPlan, GroupTunnel, Placement, group_device_name, plan_groups};
 pub use taken::taken;
 pub use tunnels::{device_name, fnv1a};
@@ -66,6 +72,8 @@ pub struct Plan {
     pub node: Node,
     /// Addresses that the table bars, and for which blocked member.
     pub blocked: BTreeMap<IpNet, MemberId>,
+    /// Where gateways are reached, by the objects that they come from.
+    pub gateways: BTreeMap<ObjectName, GatewayEndpoint>,
     /// Of network groups; what did not change is shared with the plan before.
     pub groups: BTreeMap<DeviceName, Arc<GroupTunnel>>,
 }
@@ -83,6 +91,10 @@ pub struct NodeFacts {
     pub routes: BTreeSet<IpNet>,
     /// CIDRs of the network groups in this node's store, with the names of the groups.
     pub groups: Vec<(IpNet, String)>,
+    /// What DNS names of gateways stand for now.
+    pub names: BTreeMap<String, Vec<IpAddr>>,
+    /// UDP ports that others have.
+    pub busy_ports: BTreeSet<u16>,
 }
 
 /// One connection to one remote cluster.

@@ -8,7 +8,12 @@ use std::{
 use ipnet::IpNet;
 use mesh_common::ids::ConnectionId;
 
-use super::{DEVICE_PREFIX, DeviceName, Peer, Tunnel, kernel, table::Announced};
+use super::{
+    DEVICE_PREFIX, DeviceName, NodeFacts, Peer, Tunnel,
+    gateways::{Assigned, candidates_of},
+    kernel,
+    table::Announced,
+};
 use crate::model::{ClusterId, Gateway, GatewayClient, Reach, Remote, RemoteKey};
 
 /// Keeps the mapping of a NAT between open (seconds); WireGuard's own advice for clients.
@@ -30,42 +35,79 @@ pub fn device_name(remote: &ClusterId) -> DeviceName {
     DeviceName(DEVICE_PREFIX.chars().chain(letters).collect())
 }
 
+/// What a tunnel binds, and where it calls.
+pub(super) struct Ways {
+    listen_ports: Vec<u16>,
+    endpoints: Vec<SocketAddr>,
+    /// The remote's, where there are several.
+    lane_ports: Vec<u16>,
+    /// The remote's of the first lane.
+    port: u16,
+    keepalive_seconds: Option<u16>,
+}
+
+impl Ways {
+    /// `None` for `direct`.
+    pub(super) fn of(id: &ClusterId, gateway: &Gateway, facts: &NodeFacts, assigned: &Assigned) -> Option<Ways> {
+        match gateway {
+            Gateway::Server(server) => Some(Ways {
+                listen_ports: assigned.listen_ports(id, server),
+                endpoints: Vec::new(),
+                lane_ports: Vec::new(),
+                port: 0,
+                keepalive_seconds: None,
+            }),
+            Gateway::Client(GatewayClient { reach: Reach::Wireguard { candidates, ports }, .. }) => {
+                let port = *ports.first()?;
+                let addresses = candidates_of(candidates, facts).into_iter();
+                Some(Ways {
+                    listen_ports: vec![0; ports.len()],
+                    endpoints: addresses.map(|address| SocketAddr::new(address, port)).collect(),
+                    lane_ports: if ports.len() > 1 { ports.clone() } else { Vec::new() },
+                    port,
+                    keepalive_seconds: Some(KEEPALIVE_SECONDS),
+                })
+            }
+            Gateway::Client(GatewayClient { reach: Reach::Direct { .. }, .. }) => None,
+        }
+    }
+
+    /// Where a gateway node of the remote is sought: at its own addresses, or at all that the client was told.
+    fn endpoints_of(&self, key: &RemoteKey) -> Vec<SocketAddr> {
+        if key.addresses.is_empty() || self.port == 0 {
+            return self.endpoints.clone();
+        }
+        key.addresses.iter().map(|(address, own)| SocketAddr::new(*address, own.unwrap_or(self.port))).collect()
+    }
+}
+
 /// The tunnel of a complete remote, with a peer for each of its gateway nodes; `None` for `direct` or while no key is there.
 pub(super) fn tunnel(
     remote: &Remote,
     connection: ConnectionId,
+    ways: Option<Ways>,
     addresses: BTreeSet<IpNet>,
     announced: Announced,
 ) -> Option<Tunnel> {
-    let gateway = remote.gateway.as_ref().filter(|gateway| !gateway.is_direct() && !remote.keys.is_empty())?;
-    let listen_ports = match gateway {
-        Gateway::Server(server) => server.listen_ports.clone(),
-        Gateway::Client(client) => vec![0; client.reach.lanes()],
-    };
+    let gateway = remote.gateway.as_ref().filter(|_| !remote.keys.is_empty())?;
+    let ways = ways?;
     let externals: Vec<IpNet> =
         announced.iter().filter(|(net, entry)| is_external(remote, net, &entry.to)).map(|(net, _)| *net).collect();
     let peer = |key: &RemoteKey| {
-        let (endpoints, lane_ports, keepalive_seconds) = match gateway {
-            Gateway::Client(GatewayClient { reach: Reach::Wireguard { endpoints, lane_ports }, .. }) => {
-                (endpoints_of(key, endpoints), lane_ports.clone(), Some(KEEPALIVE_SECONDS))
-            }
-            _ => Default::default(),
-        };
         let reserved = if remote.keys.len() > 1 { own_addresses(&externals, key.index) } else { Vec::new() };
-        let announced = announced.clone();
-        let peer =
-            Peer { connection, endpoints, lane_ports, keepalive_seconds, preshared_key: None, reserved, announced };
+        let peer = Peer {
+            connection,
+            endpoints: ways.endpoints_of(key),
+            lane_ports: ways.lane_ports.clone(),
+            keepalive_seconds: ways.keepalive_seconds,
+            preshared_key: None,
+            reserved,
+            announced: announced.clone(),
+        };
         (key.key, peer)
     };
-    Some(Tunnel { mtu: gateway.mtu(), listen_ports, addresses, peers: remote.keys.iter().map(peer).collect() })
-}
-
-/// Where a gateway node of the remote is sought: at its own addresses, or at all that the client was told.
-fn endpoints_of(key: &RemoteKey, all: &[SocketAddr]) -> Vec<SocketAddr> {
-    let Some(port) = all.first().map(SocketAddr::port).filter(|_| !key.addresses.is_empty()) else {
-        return all.to_vec();
-    };
-    key.addresses.iter().map(|(address, own)| SocketAddr::new(*address, own.unwrap_or(port))).collect()
+    let peers = remote.keys.iter().map(peer).collect();
+    Some(Tunnel { mtu: gateway.mtu(), listen_ports: ways.listen_ports.clone(), addresses, peers })
 }
 
 /// The first external CIDR of its family holds the reserved addresses.

@@ -126,7 +126,7 @@ impl World {
         for DeviceAddress { device, address } in self.netlink.addresses(&self.links).await? {
             interfaces.entry(device).or_default().push(address);
         }
-        Ok(NodeFacts { interfaces, routes: self.netlink.foreign_destinations().await?, groups: Vec::new() })
+        Ok(NodeFacts { interfaces, routes: self.netlink.foreign_destinations().await?, ..NodeFacts::default() })
     }
 
     /// Gives the process its own part of `plan` at the start: what no kernel keeps over a restart (sessions, sockets,

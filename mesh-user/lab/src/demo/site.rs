@@ -96,7 +96,7 @@ impl Site {
     /// The manifest in which `self` lets `client` connect, on this UDP port.
     pub fn gateway_server(&self, client: &Site, port: u16) -> String {
         format!(
-            "{}spec:\n  endpoint:\n    port: {port}\n    serviceType: NodePort\n  mtu: {}\n  serverTemplateRef:\n\
+            "{}spec:\n  endpoint:\n    port: {port}\n    nodePort: {port}\n    serviceType: NodePort\n  mtu: {}\n  serverTemplateRef:\n\
              \x20   apiVersion: networking.liqo.io/v1beta1\n    kind: WgGatewayServerTemplate\n\
              \x20   name: wireguard-server\n    namespace: liqo\n",
             head("GatewayServer", &client.id, &format!("server-{}", client.id)),

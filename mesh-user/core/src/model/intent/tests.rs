@@ -1,6 +1,5 @@
 //! All problems of a set of manifests are told at once, each with its path.
 
-use super::*;
 use crate::model::fixtures::{CLIENT, CONFIGURATION, KEY, OWN_KEY, SERVER, SETTINGS, direct, intent, mesh_wide, of};
 
 const WIDE: [[&str; 2]; 2] = [["10.60.0.0/16", "10.62.0.0/16"], ["10.61.0.0/16", "10.63.0.0/16"]];
@@ -69,8 +68,10 @@ fn fields() {
     assert_says(&[&CONFIGURATION.replace("pod: 10.243.0.0/16", "pod: []")], "no pod CIDR");
     assert_says(&[&CONFIGURATION.replace("pod: 10.243.0.0/16", "pod: 10.70.9.0/24")], "overlaps the pod CIDR");
     assert_says(&[&CLIENT.replace("32009", "\"32009\"")], "spec.endpoint.port: \"32009\" is no port");
-    assert_says(&[&CLIENT.replace("    - 172.19.0.8\n", "    - gw.example\n")], "\"gw.example\" is no IP address");
-    assert_says(&[&CLIENT.replace("name: wireguard-client", "name: other")], "no template \"other\" for this kind");
+    let address = |text: &str| CLIENT.replace("- 172.19.0.8", text);
+    assert_says(&[&address("- 172.19.0.800")], "\"172.19.0.800\" is neither an IP address nor a DNS name");
+    assert_says(&[&address("- gw.example\n    - GW.example.")], "spec.endpoint.addresses: gw.example stands twice");
+    assert_says(&[&address("- gw.example").replace("wireguard-client", "direct")], "'direct' needs one");
     assert_says(&[&SERVER.replace("wireguard-server", "direct")], "'direct' is given as GatewayClient on both sides");
     assert_says(&[&SERVER.replace("NodePort", "ExternalName")], "serviceType: \"ExternalName\" is not known");
     assert_says(&[&SERVER.replace("1340", "575")], "spec.mtu: 575 is not from 576 to 65000");
@@ -79,40 +80,11 @@ fn fields() {
 }
 
 #[test]
-fn node_ports_win() {
-    let server = SERVER.replace("port: 51840", "port: 51840\n    nodePort: 32009");
-    let valid = intent(SETTINGS, &[CONFIGURATION, &server, KEY]).validate().unwrap();
-    let gateway = valid.remotes[&"cl02".parse().unwrap()].gateway.clone();
-    assert!(matches!(gateway, Some(Gateway::Server(GatewayServer { listen_ports, .. })) if listen_ports == [32_009]));
-}
-
-#[test]
-fn each_lane_has_a_port() {
-    let server = SERVER.replace("port: 51840", "ports: [51840, 51841, 51842]");
-    let valid = intent(SETTINGS, &[CONFIGURATION, &server, KEY]).validate().unwrap();
-    let gateway = valid.remotes[&"cl02".parse().unwrap()].gateway.clone();
-    let Some(Gateway::Server(GatewayServer { listen_ports, .. })) = gateway else { panic!("{gateway:?}") };
-    assert_eq!(listen_ports, [51_840, 51_841, 51_842]);
-
-    let ports = |list: &str| SERVER.replace("port: 51840", list);
-    assert_says(&[&ports("ports: [5, 6, 5]")], "spec.endpoint.ports: 5 stands twice; give each lane a port of its own");
-    assert_says(&[&ports("ports: []")], "spec.endpoint.ports: empty");
-    assert_says(&[&ports("ports: [0]")], "0 is no port");
-    assert_says(&[&ports("port: 5\n    ports: [6]")], "spec.endpoint.ports: given beside port; give one of the two");
-    let many: Vec<_> = (1..=65).map(|port| port.to_string()).collect();
-    let many = ports(&format!("ports: [{}]", many.join(", ")));
-    assert_says(&[&many], "spec.endpoint.ports: 65 ports; a connection has at most 64 lanes");
-    let uneven = ports("ports: [5, 6]\n    nodePorts: [7, 8, 9]");
-    assert_says(&[&uneven], "spec.endpoint.nodePorts: 3 node ports for 2 ports");
-    let other = of("cl03", &ports("ports: [51839, 51840]"));
-    assert_says(&[SERVER, &other], "port 51840 is taken by GatewayServer default/server (0.yaml)");
-}
-
-#[test]
 fn objects_that_do_not_go_together() {
     assert_says(&[CONFIGURATION, CONFIGURATION], "already has Configuration default/dry-paper (0.yaml)");
     assert_says(&[SERVER, CLIENT], "keep one gateway for each remote cluster, server or client");
-    assert_says(&[SERVER, &of("cl03", SERVER)], "port 51840 is taken by GatewayServer default/server (0.yaml)");
+    let server = SERVER.replace("    serviceType: NodePort\n", "");
+    assert_says(&[&server, &of("cl03", &server)], "port 51840 is taken by GatewayServer default/server (0.yaml)");
     assert_says(&[&of("cl01", CONFIGURATION)], "cl01 is this cluster itself");
     let ours = KEY.replace("BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=", &OWN_KEY.to_string());
     assert_says(&[&ours], "is our own key");
