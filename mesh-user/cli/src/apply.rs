@@ -35,8 +35,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(endpoint: &Endpoint, arguments: &Arguments) -> Result<String, Failure> {
-    let texts: Result<Vec<_>, _> = arguments.files.iter().map(|path| read(path)).collect();
-    let manifests = to_body(&texts?.concat());
+    let manifests = to_body(&manifests(&arguments.files)?);
     let daemon = endpoint.daemon()?;
     let org = arguments.org.as_ref().unwrap_or(&daemon.org);
     let mut url = Url::new("/v1/apply").query("org", org.as_str());
@@ -46,6 +45,12 @@ pub(crate) fn run(endpoint: &Endpoint, arguments: &Arguments) -> Result<String, 
     let reply: ApplyReply = daemon.wait(daemon.client.post_text(url, manifests, daemon.timeout))?;
     let output = arguments.output.output;
     output.form().print(&reply, |reply| text(reply, output))
+}
+
+/// Of files, directories and standard input.
+pub(crate) fn manifests(paths: &[PathBuf]) -> Result<Vec<Manifest>, Failure> {
+    let texts: Result<Vec<_>, _> = paths.iter().map(|path| read(path)).collect();
+    Ok(texts?.concat())
 }
 
 fn read(path: &Path) -> Result<Vec<Manifest>, Failure> {

@@ -18,6 +18,8 @@ pub(crate) enum Exit {
     Timeout = 6,
     Permission = 7,
     Unhealthy = 8,
+    /// The files of another admin are not there yet.
+    Waiting = 9,
 }
 
 impl From<Exit> for ExitCode {
@@ -43,6 +45,7 @@ impl Failure {
             Exit::Timeout => "timeout",
             Exit::Permission => "permission",
             Exit::Unhealthy => "unhealthy",
+            Exit::Waiting => "waiting",
         };
         Failure { exit, error: Error { code: code.to_owned(), message: message.into(), hint: hint.into() } }
     }

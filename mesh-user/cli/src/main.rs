@@ -4,11 +4,16 @@ mod apply;
 mod completion;
 mod confirm;
 mod context;
+mod create;
 mod daemon;
 mod exit;
 mod explain;
 mod features;
+mod generate;
+mod info;
 mod man;
+mod manifest;
+mod network;
 mod ng;
 mod objects;
 mod output;
@@ -30,7 +35,7 @@ use output::Form;
     version,
     max_term_width = 100,
     after_help = "Exit codes: 0 ok, 1 unexpected, 2 usage, 3 not found, 4 conflict, 5 daemon unreachable, \
-    6 timeout, 7 permission, 8 unhealthy."
+    6 timeout, 7 permission, 8 unhealthy, 9 waits for another admin's files."
 )]
 struct Cli {
     #[command(flatten)]
@@ -47,6 +52,14 @@ enum Command {
     Explain(explain::Arguments),
     /// Network groups: private, named, encrypted groups across nodes
     Ng(Box<ng::Arguments>),
+    /// Connections between two clusters
+    Network(Box<network::Arguments>),
+    /// Writes what the admin of a remote cluster is to apply
+    Generate(generate::Arguments),
+    /// Makes an object of a connection, or prints its manifest
+    Create(Box<create::Arguments>),
+    /// This cluster and its remote clusters
+    Info(info::Arguments),
     /// Makes what manifests say
     Apply(apply::Arguments),
     /// Objects as manifests or tables
@@ -83,6 +96,10 @@ fn run(cli: &Cli) -> Result<String, Failure> {
         Command::Status(arguments) => status::run(&endpoint.daemon()?, arguments),
         Command::Explain(arguments) => explain::run(&endpoint.daemon()?, arguments),
         Command::Ng(arguments) => ng::run(endpoint, arguments),
+        Command::Network(arguments) => network::run(endpoint, arguments),
+        Command::Generate(arguments) => generate::run(endpoint, arguments),
+        Command::Create(arguments) => create::run(endpoint, arguments),
+        Command::Info(arguments) => info::run(endpoint, arguments),
         Command::Apply(arguments) => apply::run(endpoint, arguments),
         Command::Get(arguments) => objects::get(&endpoint.daemon()?, arguments),
         Command::Delete(arguments) => objects::delete(&endpoint.daemon()?, arguments),
@@ -99,8 +116,12 @@ fn form(command: &Command) -> Form {
         Command::Status(arguments) => arguments.output.output.form(),
         Command::Explain(arguments) => arguments.output.output.form(),
         Command::Ng(arguments) => arguments.format.form(),
+        Command::Network(arguments) => arguments.form(),
+        Command::Generate(arguments) => arguments.form(),
+        Command::Create(arguments) => arguments.form(),
+        Command::Info(arguments) => arguments.form(),
         Command::Apply(arguments) => arguments.output.output.form(),
-        Command::Get(arguments) => arguments.output.output.form(),
+        Command::Get(arguments) => arguments.form.of_failure(),
         Command::Delete(arguments) => arguments.output.output.form(),
         Command::Context(arguments) => arguments.form(),
         Command::Features(arguments) => arguments.form(),
