@@ -13,7 +13,7 @@ use mesh_core::{
     },
     plan::{GroupPlan, Placement, PublicKey, plan_groups},
     reconcile::{GroupStep, Step, group_steps},
-    registry::{Author, Command, Declaration, Others, PeerSpec, Registry, Revision, Rules, decide, declare},
+    registry::{Author, Command, Declaration, PeerSpec, Registry, Revision, Rules, decide, declare},
 };
 use uuid::Uuid;
 
@@ -65,7 +65,7 @@ fn declared(peers: usize) -> Result<f64> {
     for number in 0..peers {
         if number % DOCUMENTS == 0 {
             let manifest = Manifest { file: format!("{number}.yaml"), text: std::mem::take(&mut text) };
-            declarations.extend(Declaration::read_all(&[manifest], &org, Others::Refuse)?);
+            declarations.extend(Declaration::read_all(&[manifest], &org)?);
         }
         let mut key = [2; 32];
         key[..8].copy_from_slice(&(number as u64).to_be_bytes());
@@ -74,7 +74,7 @@ fn declared(peers: usize) -> Result<f64> {
         text += &format!("---\napiVersion: mesh/v1\nkind: Peer\nmetadata: {{ name: p{number} }}\nspec: {spec}\n");
     }
     let manifest = Manifest { file: "last.yaml".to_owned(), text };
-    declarations.extend(Declaration::read_all(&[manifest], &org, Others::Refuse)?);
+    declarations.extend(Declaration::read_all(&[manifest], &org)?);
     let (mut registry, rules) = (Registry::default(), Rules::default());
     let (change, _) = declare(&registry, &rules, Author::File, &declarations, true, &mut || id(&mut made))?;
     registry.apply(Revision(1), change.into_entries(Revision(1)));

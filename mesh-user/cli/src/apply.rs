@@ -125,7 +125,7 @@ mod tests {
             applied(Action::Changed, "b", &["description: \"x\" -> \"y\""]),
             applied(Action::Unchanged, "c", &[]),
         ];
-        let mut reply = ApplyReply { schema: 1, dry_run: false, changes };
+        let mut reply = ApplyReply { schema: 1, dry_run: false, changes, plan: Vec::new() };
         let done =
             "networkgroup/a created\nnetworkgroup/b changed\n  description: \"x\" -> \"y\"\nnetworkgroup/c unchanged\n";
         assert_eq!(text(&reply, Output::Table), done);

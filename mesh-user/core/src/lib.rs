@@ -15,6 +15,7 @@ pub mod plan;
 pub mod probe;
 pub mod reconcile;
 pub mod registry;
+pub mod shown;
 pub mod template;
 pub mod tunnel;
 pub mod uapi;

@@ -6,16 +6,18 @@
 mod blocks;
 mod declared;
 mod groups;
+mod objects;
 mod telling;
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use anyhow::{Context as _, Result};
 use mesh_core::{
     allocate::Allocations,
-    model::{Intent, Manifest, Problems, Settings, ValidIntent},
-    plan::{Plan, PublicKey, block::BlockedInstances, plan, taken},
+    model::{Manifest, ObjectId, Problems, Settings, ValidIntent},
+    plan::{NodeFacts, Plan, PublicKey, block::BlockedInstances, plan, taken},
     reconcile::{Step, steps},
+    shown::Known,
 };
 use tokio::{
     sync::{mpsc, watch},
@@ -32,6 +34,7 @@ use crate::{
 };
 pub use blocks::WantedBlocks;
 pub use groups::WantedGroups;
+pub use objects::{Asked, Objects, Outcome, WantedObjects, Wish, Wishes, of_store};
 use telling::lines;
 
 /// Kernel changes come in bursts; they are answered together.
@@ -50,6 +53,9 @@ pub struct Wakes {
     /// The tunnels of network groups.
     pub groups: watch::Receiver<WantedGroups>,
     pub blocks: watch::Receiver<WantedBlocks>,
+    /// Of the inter-cluster network: those of the store that this node follows.
+    pub objects: watch::Receiver<WantedObjects>,
+    pub wishes: mpsc::Receiver<Asked>,
 }
 
 /// Where the loop tells the others what it knows.
@@ -74,13 +80,17 @@ pub struct Control {
     world: World,
     registrar: Registrar,
     published: Published,
-    allocations: Allocations,
+    allocations: Arc<Allocations>,
     /// The manifests as they were read last, good or bad.
     manifests: Vec<Manifest>,
+    /// Of the store that this node follows.
+    objects: Objects,
     /// They could not be read since: `manifests` are those of before.
     unread: bool,
+    /// Everything that stands in the manifests and the objects, for who asks.
+    known: Arc<BTreeMap<ObjectId, Known>>,
     /// The last intent that was good as a whole.
-    intent: Option<ValidIntent>,
+    intent: Option<Arc<ValidIntent>>,
     plan: Arc<Plan>,
     started: bool,
     /// Why the manifests that are there now are not in force.
@@ -106,7 +116,7 @@ impl Control {
         registrar: Registrar,
         published: Published,
     ) -> Result<Self> {
-        let allocations = world.state().allocations()?.unwrap_or_default();
+        let allocations = Arc::new(world.state().allocations()?.unwrap_or_default());
         let blocked = world.state().blocked()?;
         Ok(Control {
             settings,
@@ -116,7 +126,9 @@ impl Control {
             published,
             allocations,
             manifests: Vec::new(),
+            objects: Objects::default(),
             unread: false,
+            known: Arc::default(),
             intent: None,
             plan: Arc::default(),
             started: false,
@@ -134,6 +146,7 @@ impl Control {
     /// it is no more: a loop that is deaf on one side would seem to work.
     pub async fn run(mut self, mut wakes: Wakes) -> Result<()> {
         self.groups.clone_from(&wakes.groups.borrow_and_update());
+        self.first_objects(&mut wakes.objects).await;
         if let Err(error) = self.begin().await {
             self.world.withdraw()?;
             return Err(error);
@@ -151,6 +164,14 @@ impl Control {
                     changed.context("nobody tells any more which members are blocked: restart meshd")?;
                     let wanted = wakes.blocks.borrow_and_update().clone();
                     self.take_up_blocks(wanted).await;
+                }
+                changed = wakes.objects.changed() => {
+                    changed.context("nobody tells any more which objects there are: restart meshd")?;
+                    let wanted = wakes.objects.borrow_and_update().clone();
+                    self.follow_objects(wanted).await;
+                }
+                asked = wakes.wishes.recv() => {
+                    self.fulfil(asked.context("the API ended: restart meshd")?).await;
                 }
                 _ = heartbeat.tick() => self.look_again().await,
                 woken = wakes.manifests.recv() => {
@@ -193,13 +214,14 @@ impl Control {
         let converged = self.converge(plan, allocations, Leave::Nothing).await;
         let trouble = converged.context(if adopted > 0 { ADOPTED } else { UNTOUCHED })?;
         self.set_trouble(trouble);
-        self.intent = Some(intent);
+        self.intent = Some(Arc::new(intent));
         self.declare().await;
         self.remove_old_programs()
     }
 
     async fn first_plan(&mut self) -> Result<(ValidIntent, Plan, Allocations)> {
         self.manifests = manifests::read(&self.settings.directories.manifests)?;
+        self.list_known();
         let intent = self.validate()?;
         let (plan, allocations) = self.plan(&intent).await?;
         Ok((intent, plan, allocations))
@@ -229,6 +251,7 @@ impl Control {
             return;
         }
         self.manifests = read;
+        self.list_known();
         // It was about other texts. What these declare is found out when all of them are taken.
         self.undeclared.clear();
         self.try_take_up().await;
@@ -256,7 +279,7 @@ impl Control {
         let (plan, allocations) = self.plan(&intent).await?;
         let trouble = self.converge(plan, allocations, Leave::Nothing).await?;
         self.set_trouble(trouble);
-        self.intent = Some(intent);
+        self.intent = Some(Arc::new(intent));
         self.declare().await;
         Ok(())
     }
@@ -268,7 +291,7 @@ impl Control {
         let (repaired, hindrance) = match self.plan(&intent).await {
             Ok((plan, allocations)) => (self.converge(plan, allocations, Leave::Nothing).await, None),
             Err(error) => {
-                let (plan, allocations) = ((*self.plan).clone(), self.allocations.clone());
+                let (plan, allocations) = ((*self.plan).clone(), (*self.allocations).clone());
                 (self.converge(plan, allocations, Leave::AbsentDevices).await, Some(error))
             }
         };
@@ -300,9 +323,7 @@ impl Control {
     }
 
     fn validate(&self) -> Result<ValidIntent, Problems> {
-        let (settings, own_key, manifests) = (self.settings.clone(), self.own_key, self.manifests.clone());
-        let validated = Intent { settings, own_key, manifests }.validate();
-        match (validated, self.declarations()) {
+        match (self.intent(self.stored()).validate(), self.declarations()) {
             (validated, Ok(_)) => validated,
             (Ok(_), Err(problems)) => Err(problems),
             (Err(Problems(mut problems)), Err(Problems(more))) => {
@@ -315,6 +336,15 @@ impl Control {
     }
 
     async fn plan(&mut self, intent: &ValidIntent) -> Result<(Plan, Allocations)> {
+        let facts = self.facts().await?;
+        let (mut plan, allocations) = plan(intent, &facts, &self.allocations)?;
+        self.registrar.set_taken(taken(intent, &facts, &allocations));
+        self.block(&mut plan).await;
+        Ok((plan, allocations))
+    }
+
+    /// As they are now, with the network groups that keep away from connections.
+    async fn facts(&mut self) -> Result<NodeFacts> {
         let mut facts = self.world.facts().await?;
         let registry = Arc::clone(&self.registrar.registry().borrow());
         facts.groups =
@@ -323,10 +353,7 @@ impl Control {
         let joined = self.groups.iter().flat_map(|tunnels| tunnels.values());
         let foreign = joined.filter(|tunnel| !registry.groups.contains_key(&tunnel.group));
         facts.groups.extend(foreign.map(|tunnel| (tunnel.address.trunc(), tunnel.group.to_string())));
-        let (mut plan, allocations) = plan(intent, &facts, &self.allocations)?;
-        self.registrar.set_taken(taken(intent, &facts, &allocations));
-        self.block(&mut plan).await;
-        Ok((plan, allocations))
+        Ok(facts)
     }
 
     /// Observes, and applies what is missing. An error: refused before anything was done. Else: what went wrong then, and
@@ -343,9 +370,9 @@ impl Control {
             self.world.abandon();
             return Err(error);
         }
-        if allocations != self.allocations {
+        if allocations != *self.allocations {
             self.world.state().save_allocations(&allocations)?;
-            self.allocations = allocations;
+            self.allocations = Arc::new(allocations);
         }
         self.log(&plan, &steps);
         self.plan = Arc::new(plan);

@@ -20,7 +20,7 @@ use tokio::{
 use crate::{
     agent::{Agent, Outlets},
     api::{self, Api, Watched},
-    control::{Control, Published, Wakes},
+    control::{self, Control, Published, Wakes, Wishes},
     dns,
     kernel::{
         bpf::Bpf,
@@ -31,6 +31,7 @@ use crate::{
     reconcile::World,
     registrar::Registrar,
     run_directory::RunDirectory,
+    settings::node_id,
     shard::{self, Shards},
     state::StateDirectory,
     store::RedbStore,
@@ -55,6 +56,7 @@ pub async fn run(settings: Settings) -> Result<()> {
 
     let (shards, shard_events) = start_shards(&settings)?;
     let outlets = Outlets::default();
+    let (wishes, asked) = Wishes::new();
     let names = settings.dns.enabled.then(|| dns::start(&settings, outlets.names.subscribe())).transpose()?;
     // Subscribed before the first look, so that no change falls in between.
     let wakes = Wakes {
@@ -63,6 +65,11 @@ pub async fn run(settings: Settings) -> Result<()> {
         shards: forward(shard_events),
         groups: outlets.tunnels.subscribe(),
         blocks: outlets.blocks.subscribe(),
+        objects: match settings.hub {
+            None => control::of_store(registrar.registry()),
+            Some(_) => outlets.objects.subscribe(),
+        },
+        wishes: asked,
     };
     let (agent, agency) = Agent::new(&settings, registrar.clone(), state.clone(), outlets)?;
     let loaded = programs.then(|| Bpf::load(&settings.directories.pins, settings.log_bpf)).transpose()?;
@@ -84,6 +91,10 @@ pub async fn run(settings: Settings) -> Result<()> {
         agency,
         watched: Watched::follow(registrar.registry()),
         registrar: registrar.clone(),
+        wishes,
+        transitions: Arc::default(),
+        org: settings.org.clone(),
+        node: node_id(&settings).to_string(),
         suffixes: settings.groups.suffixes.clone(),
         hub: settings.hub.clone(),
         names: names.as_ref().map(dns::Server::notices),

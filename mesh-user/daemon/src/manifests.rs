@@ -6,7 +6,7 @@ use std::{
     ffi::OsStr,
     fs,
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, UNIX_EPOCH},
 };
 
 use anyhow::{Context as _, Result};
@@ -35,6 +35,12 @@ pub fn read(directory: &Path) -> Result<Vec<Manifest>> {
     let mut paths: Vec<PathBuf> = entries.iter().map(fs::DirEntry::path).filter(|path| is_manifest(path)).collect();
     paths.sort();
     paths.iter().map(|path| read_one(path)).collect()
+}
+
+/// When the file was written, in seconds since the epoch; 0 where that cannot be told.
+pub fn modified(directory: &Path, file: &str) -> u64 {
+    let modified = fs::metadata(directory.join(file)).and_then(|metadata| metadata.modified());
+    modified.ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok()).unwrap_or_default().as_secs()
 }
 
 /// A wake-up after each burst of changes in the directory, also when the directory itself is replaced.

@@ -25,7 +25,7 @@ fn apply() {
         diff: diff.iter().map(|line| (*line).to_owned()).collect(),
     };
     let changed = applied(Action::Changed, &["description: \"old\" -> \"new\""]);
-    let reply = |dry_run, changes| Answer::ok(&ApplyReply { schema: SCHEMA, dry_run, changes });
+    let reply = |dry_run, changes| Answer::ok(&ApplyReply { schema: SCHEMA, dry_run, changes, plan: Vec::new() });
     let transcript = |line: &str, answers: &[Answer]| transcript_in(folder.path(), line, answers);
     let texts = [
         transcript("apply -f a.yaml --dry-run", &[reply(true, vec![changed.clone()])]),

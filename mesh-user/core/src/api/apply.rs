@@ -1,6 +1,8 @@
 //! What `apply` does, or would do, with each object, and objects as the manifests that would make them.
 //!
-//! `GET /v1/objects/{kind}[/{name}]?org=&group=` and `DELETE /v1/objects/{kind}/{name}?org=&group=` reply an [`ObjectList`].
+//! `GET /v1/objects/{kind}[/{name}]?org=&group=&namespace=&selector=` and `DELETE /v1/objects/{kind}/{name}?org=&group=
+//! &namespace=` reply an [`ObjectList`]; org and group are for what is in network groups, the others for the inter-cluster
+//! network.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -48,6 +50,9 @@ pub struct ApplyReply {
     pub schema: u32,
     pub dry_run: bool,
     pub changes: Vec<Applied>,
+    /// What comes (`+`) and goes (`-`) in what kernel and daemon hold, one line each; of network groups it is not told.
+    #[serde(default)]
+    pub plan: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -73,7 +78,7 @@ pub enum Action {
 #[serde(rename_all = "camelCase")]
 pub struct ObjectList {
     pub schema: u32,
-    /// `NetworkGroup`, `Member`, `Peer` or `AccessRule`.
+    /// `NetworkGroup`, `Member`, `Peer`, `AccessRule`, or one of [`crate::model::ObjectKind`].
     pub kind: String,
     /// What `apply` takes, with a `status` beside.
     #[schema(value_type = Vec<Object>)]

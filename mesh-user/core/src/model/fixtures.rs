@@ -92,6 +92,7 @@ pub(crate) fn intent(settings: &str, manifests: &[&str]) -> Intent {
         settings: Settings::parse("meshd.toml", settings).unwrap(),
         own_key: OWN_KEY,
         manifests: manifests.iter().enumerate().map(manifest).collect(),
+        objects: Vec::new(),
     }
 }
 
@@ -99,9 +100,11 @@ pub(crate) fn valid(manifests: &[&str]) -> ValidIntent {
     intent(SETTINGS, manifests).validate().unwrap()
 }
 
-/// A Configuration of another remote with the pod CIDR given; the external CIDR is everybody's default.
+/// The same of another remote, whose name it has.
 pub(crate) fn of(remote: &str, text: &str) -> String {
-    text.replace("cl02", remote)
+    let named =
+        |text: String, name: &str| text.replace(&format!("\n  name: {name}\n"), &format!("\n  name: {remote}\n"));
+    ["dry-paper", "server", "client"].into_iter().fold(text.replace("cl02", remote), named)
 }
 
 /// With mesh-wide prefixes for both sides.

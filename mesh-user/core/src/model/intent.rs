@@ -1,6 +1,6 @@
 //! All that the operator says, taken together: what one document cannot know of another.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     cluster::Cluster,
@@ -11,7 +11,9 @@ use super::{
     gateway_client::GatewayClient,
     gateway_server::GatewayServer,
     group::NodeId,
-    object::ObjectKind,
+    ip::Ip,
+    network::Network,
+    object::{ClusterObject, ObjectId, ObjectKind},
     prefix,
     problem::Problems,
     public_key::RemoteKey,
@@ -22,13 +24,25 @@ use crate::{
     template::Templates,
 };
 
-/// Settings and manifests as they were read.
+/// The file of what stands in no file.
+pub const STORE: &str = "the store";
+
+/// Settings, manifests and objects as they were read.
 #[derive(Clone, Debug)]
 pub struct Intent {
     pub settings: Settings,
     /// The public half of this node's key.
     pub own_key: PublicKey,
     pub manifests: Vec<Manifest>,
+    /// Those of the store.
+    pub objects: Vec<Placed>,
+}
+
+/// An object, and where it stands: [`STORE`], or the file that it is just being applied from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Placed {
+    pub file: String,
+    pub object: Arc<ClusterObject>,
 }
 
 /// The text of one manifest file.
@@ -50,6 +64,8 @@ pub struct ValidIntent {
     pub presented: Option<Prefixes>,
     /// Remote clusters with a Configuration.
     pub remotes: BTreeMap<ClusterId, Remote>,
+    pub networks: BTreeMap<ObjectId, Network>,
+    pub ips: BTreeMap<ObjectId, Ip>,
     /// What waits for something, one line each.
     pub notices: Vec<String>,
 }
@@ -70,6 +86,10 @@ struct Objects {
     gateways: BTreeMap<ClusterId, Gateway>,
     keys: BTreeMap<ClusterId, Vec<RemoteKey>>,
     templates: Templates,
+    networks: BTreeMap<ObjectId, Network>,
+    ips: BTreeMap<ObjectId, Ip>,
+    /// Of everything.
+    places: BTreeMap<ObjectId, Place>,
     problems: Problems,
 }
 
@@ -81,9 +101,13 @@ impl Intent {
         for manifest in &self.manifests {
             documents.extend(Document::read_all(&manifest.file, &manifest.text, &mut objects.problems));
         }
+        for Placed { file, object } in &self.objects {
+            documents.extend(Document::of_object(file, object, &mut objects.problems));
+        }
         // Gateways are made of templates, wherever these stand.
         documents.iter().for_each(|document| objects.templates.add(document, &mut objects.problems));
         documents.iter().for_each(|document| objects.take(document));
+        objects.check_references();
         objects.check_prefixes(&self.settings);
         objects.check_remote_ids(&self.settings.cluster.id);
         objects.check_keys(self.own_key);
@@ -93,7 +117,7 @@ impl Intent {
         objects.check_presented(&self.settings.cluster, presented.as_ref());
         let mut notices = objects.leave_to_others(self.settings.node_id.as_ref());
         notices.extend(objects.notices());
-        let Objects { configurations, mut gateways, mut keys, problems, .. } = objects;
+        let Objects { configurations, mut gateways, mut keys, networks, ips, problems, .. } = objects;
         let remote = |(id, configuration)| {
             let (gateway, keys) = (gateways.remove(&id), keys.remove(&id).unwrap_or_default());
             (id, Remote { configuration, gateway, keys })
@@ -107,6 +131,8 @@ impl Intent {
             gateway: self.settings.gateway.clone(),
             presented,
             remotes,
+            networks,
+            ips,
             notices,
         })
     }
@@ -121,13 +147,36 @@ impl Remote {
 
 impl Objects {
     fn take(&mut self, document: &Document) {
-        let (remote, problems) = (document.remote.clone(), &mut self.problems);
-        let twin = match document.id.kind {
-            ObjectKind::WgGatewayServerTemplate
-            | ObjectKind::WgGatewayClientTemplate
-            | ObjectKind::Connection
-            | ObjectKind::Network
-            | ObjectKind::Ip => None,
+        let (id, place) = (document.id.clone(), document.place.clone());
+        let is_template = matches!(id.kind, ObjectKind::WgGatewayServerTemplate | ObjectKind::WgGatewayClientTemplate);
+        // Twins among templates are told by those who collect them.
+        if !id.name.is_empty()
+            && !is_template
+            && let Some(twin) = self.places.insert(id, place)
+        {
+            let message = format!("it stands in {} already", twin.file);
+            return self.problems.0.push(document.place.problem("metadata.name", message, "keep one of the two"));
+        }
+        if let Some(twin) = self.read(document) {
+            let message = format!("the same remote cluster already has {twin}");
+            let hint = match document.id.kind {
+                ObjectKind::GatewayServer | ObjectKind::GatewayClient => {
+                    "keep one gateway for each remote cluster, server or client"
+                }
+                ObjectKind::PublicKey => {
+                    "keep one of them, or tell gateway nodes apart by the label mesh/gateway-node and the annotation \
+                     mesh/gateway-index"
+                }
+                _ => "keep one of them",
+            };
+            self.problems.0.push(document.place.problem("", message, hint));
+        }
+    }
+
+    /// The place of another that says the same of the same remote cluster.
+    fn read(&mut self, document: &Document) -> Option<Place> {
+        let (id, remote, problems) = (document.id.clone(), document.remote.clone(), &mut self.problems);
+        match id.kind {
             ObjectKind::Configuration => Configuration::read(document, problems)
                 .and_then(|new| insert(&mut self.configurations, remote, new).map(|old| old.place)),
             ObjectKind::GatewayServer => GatewayServer::read(document, &self.templates, problems).and_then(|new| {
@@ -140,19 +189,26 @@ impl Objects {
                 let key = RemoteKey::read(document, problems).zip(remote);
                 key.and_then(|(new, remote)| insert_key(self.keys.entry(remote).or_default(), new))
             }
-        };
-        if let Some(twin) = twin {
-            let message = format!("the same remote cluster already has {twin}");
-            let hint = if document.id.kind.as_str().starts_with("Gateway") {
-                "keep one gateway for each remote cluster, server or client"
-            } else if document.id.kind == ObjectKind::PublicKey {
-                "keep one of them, or tell gateway nodes apart by the label mesh/gateway-node and the annotation \
-                 mesh/gateway-index"
-            } else {
-                "keep one of them"
-            };
-            self.problems.0.push(document.place.problem("", message, hint));
+            ObjectKind::Network => {
+                self.networks.extend(Network::read(document, problems).map(|new| (id, new)));
+                None
+            }
+            ObjectKind::Ip => {
+                self.ips.extend(Ip::read(document, problems).map(|new| (id, new)));
+                None
+            }
+            ObjectKind::WgGatewayServerTemplate | ObjectKind::WgGatewayClientTemplate | ObjectKind::Connection => None,
         }
+    }
+
+    fn check_references(&mut self) {
+        let dangling = self.ips.values().filter_map(|ip| {
+            let network = ip.network.as_ref().filter(|network| !self.networks.contains_key(network))?;
+            let message = format!("there is no {network}");
+            Some(ip.place.problem("spec.networkRef", message, "apply that Network with it, or leave networkRef out"))
+        });
+        let dangling: Vec<_> = dangling.collect();
+        self.problems.0.extend(dangling);
     }
 
     /// A connection joins our prefixes to those of a remote.

@@ -79,11 +79,11 @@ impl RemoteKey {
     }
 
     fn of(document: &Document, key: PublicKey, fields: &Fields<'_>) -> RemoteKey {
-        let annotation = |name| document.noted("annotations", name);
+        let annotation = |name: &str| document.annotations.get(name).map(String::as_str);
         let refuse = |name: &str, text: &str, hint: &str| {
             fields.report_at(&format!("metadata.annotations.{name}"), format!("{text:?}"), hint);
         };
-        let node = document.noted("labels", GATEWAY_NODE_LABEL).map(str::to_owned);
+        let node = document.labels.get(GATEWAY_NODE_LABEL).cloned();
         let mut remote = RemoteKey { place: document.place.clone(), key, node, index: 0, addresses: Vec::new() };
         if let Some(text) = annotation(GATEWAY_INDEX) {
             match text.parse().ok().filter(|index| *index < MAX_GATEWAYS) {

@@ -262,7 +262,7 @@ sysctl net.ipv4.conf.pods0.forwarding = 1
     fn key(node: &str, index: u8, byte: u8, addresses: &str) -> String {
         let key = crate::plan::PublicKey([byte; 32]);
         format!(
-            "apiVersion: networking.liqo.io/v1beta1\nkind: PublicKey\nmetadata:\n  name: cl02-{node}\n  labels:\n    \
+            "apiVersion: networking.liqo.io/v1beta1\nkind: PublicKey\nmetadata:\n  name: cl02-{node}-{byte}\n  labels:\n    \
              liqo.io/remote-cluster-id: cl02\n    mesh/gateway-node: {node}\n  annotations:\n    \
              mesh/gateway-index: \"{index}\"\n    mesh/gateway-addresses: \"{addresses}\"\nspec:\n  publicKey: {key}\n"
         )

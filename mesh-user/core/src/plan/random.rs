@@ -80,7 +80,7 @@ impl World {
             Some(Manifest { file: format!("{index}.yaml"), text })
         });
         let settings = Settings::parse("meshd.toml", settings).unwrap();
-        Intent { settings, own_key: OWN_KEY, manifests: manifests.collect() }.validate().unwrap()
+        Intent { settings, own_key: OWN_KEY, manifests: manifests.collect(), objects: Vec::new() }.validate().unwrap()
     }
 }
 
@@ -139,7 +139,7 @@ impl RemoteCluster {
 
 fn head(kind: &str, index: usize) -> String {
     format!(
-        "apiVersion: networking.liqo.io/v1beta1\nkind: {kind}\nmetadata:\n  name: one\n  labels:\n    \
+        "apiVersion: networking.liqo.io/v1beta1\nkind: {kind}\nmetadata:\n  name: r{index}\n  labels:\n    \
          liqo.io/remote-cluster-id: r{index}\nspec:\n"
     )
 }

@@ -34,6 +34,21 @@ impl Registry {
                 };
                 return None;
             }
+            Key::Objects => {
+                self.objects_stamp = match object {
+                    Some(Object::Objects(number)) => Some((modified, number)),
+                    _ => None,
+                };
+                return None;
+            }
+            Key::Object(id) => {
+                let objects = Arc::make_mut(&mut self.objects);
+                match object {
+                    Some(Object::Cluster(object)) => drop(objects.insert(id.clone(), Stored::new(modified, object))),
+                    _ => drop(objects.remove(id)),
+                }
+                return None;
+            }
             Key::Block(org, member) => {
                 let place = (org.clone(), member.clone());
                 match object {
@@ -125,7 +140,16 @@ impl Group {
                 self.rules.insert(id.clone(), Stored::new(modified, rule));
             }
             (Key::Rule(_, id), _) => drop(self.rules.remove(id)),
-            (Key::Group(_) | Key::Label(..) | Key::Prefixes | Key::Block(..) | Key::Node(_), _) => {}
+            (
+                Key::Group(_)
+                | Key::Label(..)
+                | Key::Prefixes
+                | Key::Block(..)
+                | Key::Node(_)
+                | Key::Object(_)
+                | Key::Objects,
+                _,
+            ) => {}
         }
     }
 

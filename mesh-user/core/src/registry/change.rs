@@ -25,6 +25,15 @@ impl Change {
         self.puts.is_empty() && self.deletes.is_empty()
     }
 
+    /// Both at once. They touch different keys.
+    #[must_use]
+    pub fn and(mut self, other: Change) -> Change {
+        self.conditions.extend(other.conditions);
+        self.puts.extend(other.puts);
+        self.deletes.extend(other.deletes);
+        self
+    }
+
     /// What the store holds once the change was committed as `revision`.
     pub fn into_entries(self, revision: Revision) -> impl Iterator<Item = Entry> {
         let puts = self.puts.into_iter().map(|(key, object)| (key, Some(object)));

@@ -2,7 +2,11 @@
 
 use std::{fmt, str::FromStr};
 
-use crate::model::group::{GroupId, Label, MemberId, NodeId, NotAllowed, Org, PeerId, RuleId};
+use crate::model::{
+    ObjectId, ObjectKind,
+    group::{GroupId, Label, MemberId, NodeId, NotAllowed, Org, PeerId, RuleId},
+    is_name, is_namespace,
+};
 
 /// A key of the store. As text: segments with `/` between, so that everything of a group has its key as prefix.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -24,6 +28,10 @@ pub enum Key {
     Block(Org, MemberId),
     /// `nodes/<node>`: as long as the node has a lease.
     Node(NodeId),
+    /// `objects/<plural of the kind>/<namespace>/<name>`
+    Object(ObjectId),
+    /// `objects`: written with every change of any of them, so that what was checked as a whole is stored as that whole.
+    Objects,
 }
 
 /// A key or value that nobody of this version wrote.
@@ -45,6 +53,10 @@ impl fmt::Display for Key {
             Key::Prefixes => f.write_str("prefixes"),
             Key::Block(org, member) => write!(f, "blocks/{org}/{member}"),
             Key::Node(node) => write!(f, "nodes/{node}"),
+            Key::Object(ObjectId { kind, namespace, name }) => {
+                write!(f, "objects/{}/{namespace}/{name}", kind.plural())
+            }
+            Key::Objects => f.write_str("objects"),
         }
     }
 }
@@ -75,6 +87,12 @@ fn parse(text: &str) -> Result<Option<Key>, NotAllowed> {
         ["prefixes"] => Key::Prefixes,
         ["blocks", org, member] => Key::Block(org.parse()?, member.parse()?),
         ["nodes", node] => Key::Node(node.parse()?),
+        ["objects"] => Key::Objects,
+        ["objects", plural, namespace, name] => {
+            let kind = ObjectKind::ALL.into_iter().find(|kind| kind.plural() == *plural);
+            let Some(kind) = kind.filter(|_| is_namespace(namespace) && is_name(name)) else { return Ok(None) };
+            Key::Object(ObjectId { kind, namespace: (*namespace).to_owned(), name: (*name).to_owned() })
+        }
         _ => return Ok(None),
     }))
 }
@@ -123,6 +141,8 @@ mod tests {
             "prefixes",
             "blocks/org.one/app_x",
             "nodes/hv-1",
+            "objects/configurations/default/dry-paper.1",
+            "objects",
         ] {
             assert_eq!(text.parse::<Key>().unwrap().to_string(), text);
         }
@@ -145,6 +165,11 @@ mod tests {
             "labels/default/%",
             "nodes/",
             "nodes/a/b",
+            "objects/pods/default/x",
+            "objects/Configurations/default/x",
+            "objects/configurations/default/X",
+            "objects/configurations/a.b/x",
+            "objects/configurations/default",
         ] {
             assert!(text.parse::<Key>().is_err(), "{text}");
         }

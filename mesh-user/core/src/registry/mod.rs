@@ -11,13 +11,14 @@ mod change;
 mod command;
 mod configuration;
 mod decide;
-mod declare;
+pub(crate) mod declare;
 mod find;
 #[cfg(test)]
 pub(crate) mod fixtures;
 mod key;
 mod lease;
 mod object;
+mod objects;
 mod refusal;
 mod rights;
 mod rules;
@@ -33,8 +34,9 @@ use std::{
 };
 
 use crate::{
-    model::group::{
-        AccessRule, Block, GroupId, Label, Member, MemberId, NetworkGroup, NodeId, Org, Peer, PeerId, RuleId,
+    model::{
+        ClusterObject, ObjectId,
+        group::{AccessRule, Block, GroupId, Label, Member, MemberId, NetworkGroup, NodeId, Org, Peer, PeerId, RuleId},
     },
     plan::PublicKey,
 };
@@ -43,11 +45,12 @@ pub use change::{Change, Condition};
 pub use command::{Author, Command, MemberSpec, PeerSpec};
 pub use configuration::{PRIVATE_KEY_PLACEHOLDER, configuration};
 pub use decide::{Ids, decide, group::without_owner};
-pub use declare::{Declaration, Declared, GroupSpec, Others, declare};
+pub use declare::{Declaration, Declared, GroupSpec, declare};
 pub use find::{Kind, Kinds};
 pub use key::{Key, NotAKey};
 pub use lease::{Absences, NodeLease};
 pub use object::Object;
+pub use objects::{Edit, Proposal};
 pub use refusal::{Refusal, RefusalCode};
 pub use rights::Rights;
 pub use rules::Rules;
@@ -73,7 +76,10 @@ pub struct Registry {
     pub blocks: BTreeMap<(Org, MemberId), Stored<Block>>,
     /// Those that live.
     pub nodes: BTreeMap<NodeId, Stored<NodeLease>>,
+    /// Of the inter-cluster network; shared by registries in which they are the same.
+    pub objects: Arc<BTreeMap<ObjectId, Stored<ClusterObject>>>,
     prefixes: Option<(Revision, u64)>,
+    objects_stamp: Option<(Revision, u64)>,
     /// By slug.
     labels: BTreeMap<(Org, Label), GroupId>,
 }

@@ -4,7 +4,10 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{Key, NodeLease, NotAKey};
-use crate::model::group::{AccessRule, Block, GroupId, Member, NetworkGroup, Peer};
+use crate::model::{
+    ClusterObject,
+    group::{AccessRule, Block, GroupId, Member, NetworkGroup, Peer},
+};
 
 /// What a key holds; as JSON in the store.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,6 +22,10 @@ pub enum Object {
     Prefixes(u64),
     Block(Block),
     Node(NodeLease),
+    /// Of the inter-cluster network.
+    Cluster(ClusterObject),
+    /// A number that grows.
+    Objects(u64),
 }
 
 impl Object {
@@ -32,6 +39,8 @@ impl Object {
             Object::Prefixes(number) => serde_json::to_value(number),
             Object::Block(block) => serde_json::to_value(block),
             Object::Node(node) => serde_json::to_value(node),
+            Object::Cluster(object) => serde_json::to_value(object),
+            Object::Objects(number) => serde_json::to_value(number),
         };
         value.expect("the nouns have text keys and no numbers that JSON lacks")
     }
@@ -51,6 +60,8 @@ impl Object {
             Key::Prefixes => read(value).map(Object::Prefixes),
             Key::Block(..) => read(value).map(Object::Block),
             Key::Node(_) => read(value).map(Object::Node),
+            Key::Object(_) => read(value).map(Object::Cluster),
+            Key::Objects => read(value).map(Object::Objects),
         };
         let refused = |reason: String| NotAKey { key: key.to_string(), reason };
         let object = object.map_err(refused)?;
@@ -68,7 +79,10 @@ impl Object {
             (Object::Member(member), Key::Member(_, id)) => member.id == *id,
             (Object::Peer(peer), Key::Peer(_, id)) => peer.id == *id,
             (Object::Rule(rule), Key::Rule(_, id)) => rule.id == *id,
-            (Object::Label(_), Key::Label(..)) | (Object::Prefixes(_), Key::Prefixes) => true,
+            (Object::Label(_), Key::Label(..))
+            | (Object::Prefixes(_), Key::Prefixes)
+            | (Object::Objects(_), Key::Objects) => true,
+            (Object::Cluster(object), Key::Object(id)) => object.id == *id,
             (Object::Block(block), Key::Block(org, member)) => block.owner_id == *org && block.member == *member,
             (Object::Node(node), Key::Node(id)) => node.node == *id,
             _ => false,

@@ -54,12 +54,18 @@ impl Rights {
         })
     }
 
+    /// Those of the inter-cluster network, which belong to the org of the node.
+    pub fn sees_objects(&self, own: &Org) -> bool {
+        self.reads_all() || self.administers(own)
+    }
+
     /// Everything of every org, and how the node itself is.
     pub fn reads_all(&self) -> bool {
         self.any(|role| *role == Role::Read)
     }
 
-    /// The registry as if what is not seen did not exist.
+    /// The registry as if what is not seen did not exist. Whose the objects of the inter-cluster network are it does not
+    /// say, so only who reads everything finds them in it.
     pub fn narrow(&self, registry: &Arc<Registry>) -> Arc<Registry> {
         if self.reads_all() {
             return Arc::clone(registry);
@@ -67,6 +73,7 @@ impl Rights {
         let mut seen = Registry::clone(registry);
         seen.groups.retain(|_, group| self.sees(&group.group.object));
         seen.blocks.retain(|(org, _), _| self.sees_blocks(org));
+        seen.objects = Arc::default();
         Arc::new(seen)
     }
 

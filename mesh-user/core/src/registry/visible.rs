@@ -27,12 +27,15 @@ pub struct View {
     /// Ids and labels. These groups and those of `members`; where both are empty, all.
     pub groups: BTreeSet<String>,
     pub members: BTreeSet<MemberId>,
+    /// Those of the inter-cluster network, too.
+    pub objects: bool,
 }
 
 impl View {
-    /// Everything that these rights allow.
+    /// Everything that these rights allow in any org.
     pub fn all(rights: Rights) -> View {
-        View { rights, orgs: BTreeSet::new(), groups: BTreeSet::new(), members: BTreeSet::new() }
+        let objects = rights.reads_all();
+        View { rights, orgs: BTreeSet::new(), groups: BTreeSet::new(), members: BTreeSet::new(), objects }
     }
 
     pub fn sees(&self, group: &Group) -> bool {
@@ -67,6 +70,11 @@ impl View {
                 changes.either(Key::Block(org.clone(), member.clone()), old, new, Object::Block);
             }
         });
+        if self.objects && !Arc::ptr_eq(&old.objects, &new.objects) {
+            merge(&old.objects, &new.objects, |id, old, new| {
+                changes.either(Key::Object(id.clone()), old, new, Object::Cluster);
+            });
+        }
         changes.entries
     }
 
@@ -100,6 +108,8 @@ impl View {
                 entries.push(put(Key::Block(org.clone(), member.clone()), block, Object::Block));
             }
         }
+        let objects = registry.objects.iter().filter(|(_, object)| self.objects && object.modified > since);
+        entries.extend(objects.map(|(id, object)| put(Key::Object(id.clone()), object, Object::Cluster)));
         Some(entries)
     }
 
@@ -130,6 +140,9 @@ impl View {
         let key = deletion.key.clone();
         if let Key::Block(org, member) = &deletion.key {
             return self.sees_block(org, member).then_some(key);
+        }
+        if matches!(key, Key::Object(_)) {
+            return self.objects.then_some(key);
         }
         if !deletion.group.as_ref().is_some_and(|group| self.may_see(group)) {
             return None;
@@ -263,7 +276,7 @@ fn merge<K: Ord, V>(old: &BTreeMap<K, V>, new: &BTreeMap<K, V>, mut each: impl F
 fn group_of(key: &Key) -> Option<&GroupId> {
     match key {
         Key::Group(id) | Key::Member(id, _) | Key::Peer(id, _) | Key::Rule(id, _) => Some(id),
-        Key::Label(..) | Key::Prefixes | Key::Block(..) | Key::Node(_) => None,
+        Key::Label(..) | Key::Prefixes | Key::Block(..) | Key::Node(_) | Key::Object(_) | Key::Objects => None,
     }
 }
 

@@ -178,6 +178,9 @@ impl From<Rejection> for Trouble {
         match rejection {
             Rejection::Refused(refusal) => refusal.into(),
             Rejection::Problems(problems) => Trouble::new("invalid", problems.to_string(), ""),
+            Rejection::Overtaken | Rejection::Node(_) => {
+                Trouble { is_final: false, ..Trouble::new("unavailable", rejection.to_string(), "ask again") }
+            }
             Rejection::Store(error) => {
                 Trouble { is_final: false, ..Trouble::new("unavailable", error.to_string(), "see the log of meshd") }
             }

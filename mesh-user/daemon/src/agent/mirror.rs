@@ -37,6 +37,9 @@ pub(super) struct Filter {
     pub(super) orgs: BTreeSet<Org>,
     pub(super) groups: BTreeSet<GroupId>,
     pub(super) members: BTreeSet<MemberId>,
+    /// Those of the inter-cluster network, too.
+    #[serde(default)]
+    pub(super) objects: bool,
 }
 
 /// The copy as it is now.
@@ -79,7 +82,7 @@ struct KeptEntry {
 
 impl Filter {
     pub(super) fn is_empty(&self) -> bool {
-        self.groups.is_empty() && self.members.is_empty()
+        self.groups.is_empty() && self.members.is_empty() && !self.objects
     }
 }
 
@@ -276,6 +279,9 @@ impl Following {
 fn share(old: &Registry, revision: Revision, entries: impl Iterator<Item = Entry>) -> Registry {
     let mut fresh = Registry::default();
     fresh.apply(revision, entries);
+    if fresh.objects == old.objects {
+        fresh.objects = Arc::clone(&old.objects);
+    }
     for (id, group) in &mut fresh.groups {
         if let Some(known) = old.groups.get(id).filter(|known| *known == group) {
             *group = Arc::clone(known);
@@ -332,6 +338,7 @@ fn parse(key: &str, modified: u64, value: Option<Value>) -> Result<Entry> {
 
 fn url(filter: &Filter) -> Url {
     let url = filter.orgs.iter().fold(Url::new("/v1/watch"), |url, org| url.query("org", org.as_str()));
+    let url = if filter.objects { url.query("objects", "true") } else { url };
     let url = filter.groups.iter().fold(url, |url, group| url.query("group", group.as_str()));
     filter.members.iter().fold(url, |url, member| url.query("member", member.as_str()))
 }

@@ -55,7 +55,7 @@ use registration::{Attempt, Outcome};
 use wanted::Presence;
 
 use crate::{
-    control::{WantedBlocks, WantedGroups},
+    control::{WantedBlocks, WantedGroups, WantedObjects},
     kernel::netns,
     registrar::Registrar,
     settings::node_id,
@@ -74,6 +74,8 @@ pub struct Outlets {
     pub names: watch::Sender<Arc<LocalGroups>>,
     pub locals: watch::Sender<Arc<Vec<Arc<Local>>>>,
     pub blocks: watch::Sender<WantedBlocks>,
+    /// Of the hub of the settings; never told where there is none.
+    pub objects: watch::Sender<WantedObjects>,
 }
 
 #[derive(Debug)]
@@ -290,7 +292,7 @@ impl Agent {
 
     /// What a hub has to tell us.
     fn filter(&self, home: &Home) -> Filter {
-        let mut filter = Filter::default();
+        let mut filter = Filter { objects: *home == self.home, ..Filter::default() };
         for purpose in self.ledger.joins.iter().map(|joined| &joined.purpose).chain(self.purposes_of_peers()) {
             if purpose.home == *home {
                 filter.orgs.insert(purpose.org.clone());

@@ -9,7 +9,7 @@ use mesh_core::{
     registry::Group,
 };
 
-use super::{Agent, Kept, local::Local, registration::Attempt};
+use super::{Agent, Home, Kept, local::Local, registration::Attempt};
 
 impl Agent {
     /// Tells what there is now to whoever acts on it.
@@ -20,6 +20,7 @@ impl Agent {
         let placements: Vec<Placement> = self.ledger.peers.iter().filter(wanted).map(placement).collect();
         let locals = self.locals(&groups);
         self.outlets.locals.send_replace(Arc::new(locals));
+        self.publish_objects();
         if !self.is_informed() {
             return;
         }
@@ -44,6 +45,21 @@ impl Agent {
             let changed = !is_same(known, &names);
             if changed {
                 *known = Arc::new(names);
+            }
+            changed
+        });
+    }
+
+    /// Those of the hub that this node's cluster follows.
+    fn publish_objects(&self) {
+        let sight = self.sight(&self.home);
+        if self.home == Home::Own || !sight.is_informed {
+            return;
+        }
+        self.outlets.objects.send_if_modified(|known| {
+            let changed = !known.as_ref().is_some_and(|known| Arc::ptr_eq(known, &sight.registry.objects));
+            if changed {
+                *known = Some(Arc::clone(&sight.registry.objects));
             }
             changed
         });

@@ -59,6 +59,12 @@ impl Caller {
         if self.rights.runs_some_peers() { Ok(()) } else { Err(needed()) }
     }
 
+    /// Those of the inter-cluster network.
+    pub(super) fn sees_objects(&self, own: &Org) -> Result<(), Failure> {
+        let needed = || Failure::permission(format!("{} lacks the role: read, or admin of {own}", self.name));
+        if self.rights.sees_objects(own) { Ok(()) } else { Err(needed()) }
+    }
+
     /// What is about the node itself.
     pub(super) fn reads_all(&self) -> Result<(), Failure> {
         let needed = || Failure::permission(format!("{} lacks the role: read", self.name));
@@ -78,7 +84,7 @@ impl Caller {
             Rejection::Problems(problems) => {
                 problems.0.iter_mut().for_each(|problem| hide(&problem.path, &mut problem.message));
             }
-            Rejection::Store(_) => {}
+            Rejection::Overtaken | Rejection::Node(_) | Rejection::Store(_) => {}
         }
         rejection.into()
     }

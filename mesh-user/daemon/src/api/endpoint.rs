@@ -21,6 +21,22 @@ use utoipa::{
 use super::Api;
 
 pub(super) const JSON: &str = "application/json";
+/// Of manifests, in one spelling each.
+const KINDS: [&str; 13] = [
+    "networkgroup",
+    "member",
+    "peer",
+    "accessrule",
+    "configuration",
+    "gatewayserver",
+    "gatewayclient",
+    "publickey",
+    "connection",
+    "wggatewayservertemplate",
+    "wggatewayclienttemplate",
+    "network",
+    "ip",
+];
 const EVENTS: &str = "text/event-stream";
 
 pub(super) type Schemas = BTreeMap<String, RefOr<Schema>>;
@@ -188,7 +204,7 @@ fn path_parameter(name: &str) -> (&'static str, ObjectBuilder) {
         "rule" => ("Id of an access rule", token()),
         "resource" => ("Id or label", text().min_length(Some(1))),
         "check" => ("What is asked", text().enum_values(Some(["live", "ready", "startup"]))),
-        "kind" => ("Kind of manifests", text().enum_values(Some(["networkgroup", "member", "peer", "accessrule"]))),
+        "kind" => ("Kind of objects, in any of its spellings", text().enum_values(Some(KINDS))),
         _ => ("Name", text().min_length(Some(1))),
     }
 }

@@ -40,7 +40,7 @@ impl Failure {
 
     /// What is asked for is in the store of the hub.
     pub(super) fn elsewhere(hub: &str) -> Self {
-        let message = format!("this node follows the hub {hub:?}, which has the network groups");
+        let message = format!("this node follows the hub {hub:?}, which has the network groups and objects");
         let hint =
             format!("ask it: `meshctl --context {hub} ...`; `meshctl ng whoami` and `ng join` are answered here");
         Failure::new(StatusCode::CONFLICT, "conflict", message, hint)
@@ -112,6 +112,13 @@ impl From<Rejection> for Failure {
         match rejection {
             Rejection::Refused(refusal) => refusal.into(),
             Rejection::Problems(problems) => problems.into(),
+            Rejection::Overtaken => {
+                Failure::new(StatusCode::CONFLICT, "conflict", rejection.to_string(), "ask again; nothing was changed")
+            }
+            Rejection::Node(reason) => {
+                let hint = "nothing was changed; the log of meshd may say more";
+                Failure::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", reason, hint)
+            }
             Rejection::Store(error) => {
                 let hint = "nothing was changed; the log of meshd says what is wrong with its store";
                 Failure::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", error.to_string(), hint)

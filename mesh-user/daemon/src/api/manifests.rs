@@ -1,6 +1,11 @@
 //! Requests that deal in manifests: `apply`, and any object as the manifest that would make it.
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{
+    fmt,
+    str::FromStr,
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use axum::{
     Json,
@@ -9,8 +14,11 @@ use axum::{
 };
 use mesh_core::{
     api::{ApplyReply, ObjectList, group::SCHEMA, of_body},
-    model::group::{NetworkGroup, Org, Peer},
-    registry::{Author, Command, Declaration, Group, Others},
+    model::{
+        Manifest, ObjectKind, Problems,
+        group::{NetworkGroup, Org, Peer},
+    },
+    registry::{Author, Command, Declaration, Edit, Group, Proposal},
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -20,8 +28,10 @@ use super::{
     caller::Caller,
     endpoint::{Endpoint, JSON, text, truth},
     errors::Failure,
+    objects,
     request::{Path, Query, Text},
 };
+use crate::control::{Outcome, Wish};
 
 const YAML: [&str; 3] = ["application/yaml", "application/x-yaml", "text/yaml"];
 /// Of manifests; bytes.
@@ -29,6 +39,8 @@ const LIMIT: usize = 16 << 20;
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
     const OF_ORG: &str = "Only of this org; absent: of all that the caller sees";
+    const OF_NAMESPACE: &str = "Of the inter-cluster network, in this namespace; absent: in all, to delete in default";
+    const SELECTOR: &str = "Of the inter-cluster network, with these labels: k=v, k!=v or k, with commas between";
     const OF_GROUP: &str = "Only in this network group, by id or label";
     vec![
         Endpoint::post("/v1/apply", apply, "Make everything as manifests say, or nothing of it")
@@ -40,14 +52,20 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         Endpoint::get("/v1/objects/{kind}", list, "Objects of a kind as manifests")
             .query("org", OF_ORG, text())
             .query("group", OF_GROUP, text())
+            .query("namespace", OF_NAMESPACE, text())
+            .query("selector", SELECTOR, text())
             .reply::<ObjectList>(),
         Endpoint::get("/v1/objects/{kind}/{name}", list_named, "The objects of a kind that have this id or label")
             .query("org", OF_ORG, text())
             .query("group", OF_GROUP, text())
+            .query("namespace", OF_NAMESPACE, text())
+            .query("selector", SELECTOR, text())
             .reply::<ObjectList>(),
         Endpoint::delete("/v1/objects/{kind}/{name}", delete, "Delete the object; replies what it was")
             .query("org", "Of this org; absent: default", text())
             .query("group", OF_GROUP, text())
+            .query("namespace", OF_NAMESPACE, text())
+            .query("selector", SELECTOR, text())
             .reply::<ObjectList>(),
     ]
 }
@@ -63,9 +81,11 @@ struct Application {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Scope {
+pub(super) struct Scope {
     org: Option<Org>,
     group: Option<String>,
+    pub(super) namespace: Option<String>,
+    pub(super) selector: Option<String>,
 }
 
 async fn apply(
@@ -76,13 +96,39 @@ async fn apply(
     Text(text): Text,
 ) -> Result<Json<ApplyReply>, Failure> {
     check_media_type(&headers)?;
-    let declarations = Declaration::read_all(&of_body(&text), &org, Others::Refuse)?;
+    let (declarations, proposals) = read(&of_body(&text), &org)?;
     for declaration in &declarations {
         caller.administers(&declaration.org)?;
     }
-    let declared = api.registrar.declare(Author::Api, &declarations, false, dry_run).await;
-    let changes = declared.map_err(|rejection| caller.told(rejection))?;
-    Ok(Json(ApplyReply { schema: SCHEMA, dry_run, changes }))
+    if proposals.is_empty() {
+        let declared = api.registrar.declare(Author::Api, &declarations, false, dry_run).await;
+        let changes = declared.map_err(|rejection| caller.told(rejection))?;
+        return Ok(Json(ApplyReply { schema: SCHEMA, dry_run, changes, plan: Vec::new() }));
+    }
+    caller.administers(&api.org)?;
+    let edit = Edit::Apply { proposals, at: now() };
+    let Outcome { applied, plan } = objects::fulfil(&api, &caller, Wish { edit, declarations, dry_run }).await?;
+    Ok(Json(ApplyReply { schema: SCHEMA, dry_run, changes: applied, plan }))
+}
+
+/// Network groups and what is in them, and everything else; or all that is wrong with their form.
+fn read(manifests: &[Manifest], org: &Org) -> Result<(Vec<Declaration>, Vec<Proposal>), Problems> {
+    let declarations = Declaration::read_all(manifests, org);
+    match (declarations, Proposal::read_all(manifests)) {
+        (Ok(declarations), Ok(proposals)) => Ok((declarations, proposals)),
+        (declarations, proposals) => {
+            let Problems(mut all) = declarations.err().unwrap_or_default();
+            let Problems(more) = proposals.err().unwrap_or_default();
+            // A file that cannot be read at all is told once.
+            let new: Vec<_> = more.into_iter().filter(|problem| !all.contains(problem)).collect();
+            all.extend(new);
+            Err(Problems(all))
+        }
+    }
+}
+
+pub(super) fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 fn check_media_type(headers: &HeaderMap) -> Result<(), Failure> {
@@ -101,6 +147,9 @@ async fn list(
     Path(kind): Path<String>,
     Query(scope): Query<Scope>,
 ) -> Result<Json<ObjectList>, Failure> {
+    if let Ok(kind) = kind.parse::<ObjectKind>() {
+        return objects::list(&api, &caller, kind, None, &scope);
+    }
     let kind = kind.parse()?;
     let objects = hits(&api, &caller, kind, None, &scope);
     Ok(reply(kind, &objects))
@@ -112,6 +161,9 @@ async fn list_named(
     Path((kind, name)): Path<(String, String)>,
     Query(scope): Query<Scope>,
 ) -> Result<Json<ObjectList>, Failure> {
+    if let Ok(kind) = kind.parse::<ObjectKind>() {
+        return objects::list(&api, &caller, kind, Some(&name), &scope);
+    }
     let kind = kind.parse()?;
     let objects = hits(&api, &caller, kind, Some(&name), &scope);
     if objects.is_empty() {
@@ -126,6 +178,9 @@ async fn delete(
     Path((kind, name)): Path<(String, String)>,
     Query(scope): Query<Scope>,
 ) -> Result<Json<ObjectList>, Failure> {
+    if let Ok(kind) = kind.parse::<ObjectKind>() {
+        return objects::delete(&api, &caller, kind, name, &scope).await;
+    }
     let kind: Kind = kind.parse()?;
     let scope = Scope { org: Some(scope.org.unwrap_or_default()), ..scope };
     let objects = hits(&api, &caller, kind, Some(&name), &scope);
@@ -158,7 +213,8 @@ impl FromStr for Kind {
             "peer" | "peers" => Ok(Kind::Peer),
             "accessrule" | "accessrules" => Ok(Kind::AccessRule),
             _ => Err(Failure::not_found(format!(
-                "there is no kind {text:?}: there are networkgroup, member, peer and accessrule"
+                "there is no kind {text:?}: there are networkgroup, member, peer, accessrule, {}",
+                ObjectKind::ALL.map(ObjectKind::plural).join(", ")
             ))),
         }
     }

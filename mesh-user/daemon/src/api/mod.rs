@@ -12,6 +12,7 @@ mod lookup;
 mod manifests;
 mod members;
 mod node;
+mod objects;
 mod observe;
 mod openapi;
 mod peers;
@@ -27,7 +28,7 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt as _,
     path::Path,
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -35,17 +36,19 @@ use anyhow::{Context as _, Result};
 use axum::{
     Json, Router,
     extract::{DefaultBodyLimit, Request, State},
-    http::StatusCode,
+    http::{Method, StatusCode},
     middleware::{self, Next},
     response::{IntoResponse as _, Response},
 };
 use mesh_core::{
+    allocate::Allocations,
     model::{
-        ApiListener, PrincipalName, Role,
+        ApiListener, ObjectId, PrincipalName, Role, ValidIntent,
         group::{DomainName, Org},
     },
     plan::{DeviceName, Plan, PublicKey, slots::Slots},
     registry::{Author, Command, Group, Registry},
+    shown::{Known, Transitions},
 };
 use serde_json::Value;
 use tokio::{net::UnixListener, sync::watch};
@@ -53,8 +56,8 @@ use uuid::Uuid;
 
 use self::{caller::Caller, endpoint::Endpoint, errors::Failure, tls::Tls};
 use crate::{
-    agent::Agency, kernel::bpf_counters::Counters, keys, probe::Reports, reconcile::HookReport, registrar::Registrar,
-    shard::Shards,
+    agent::Agency, control::Wishes, kernel::bpf_counters::Counters, keys, probe::Reports, reconcile::HookReport,
+    registrar::Registrar, shard::Shards,
 };
 
 pub use watched::Watched;
@@ -85,6 +88,11 @@ pub struct Snapshot {
     pub notices: Vec<String>,
     /// Devices of network groups that carry packets.
     pub live_groups: BTreeSet<DeviceName>,
+    /// Everything of the inter-cluster network that stands somewhere, good or bad.
+    pub objects: Arc<BTreeMap<ObjectId, Known>>,
+    /// What of it is in force.
+    pub intent: Option<Arc<ValidIntent>>,
+    pub allocations: Arc<Allocations>,
 }
 
 impl Default for Snapshot {
@@ -100,6 +108,9 @@ impl Default for Snapshot {
             problems: Vec::new(),
             notices: Vec::new(),
             live_groups: BTreeSet::new(),
+            objects: Arc::default(),
+            intent: None,
+            allocations: Arc::default(),
         }
     }
 }
@@ -116,6 +127,14 @@ pub struct Api {
     pub counters: Option<Arc<Counters>>,
     pub agency: Agency,
     pub registrar: Registrar,
+    /// Changes of objects of the inter-cluster network go to the control loop first.
+    pub wishes: Wishes,
+    /// Whose those objects are.
+    pub org: Org,
+    /// Since when conditions of them are as they are.
+    pub transitions: Arc<Mutex<Transitions>>,
+    /// What this node is called.
+    pub node: String,
     pub watched: Watched,
     /// Where names of members may lie; the first is the default.
     pub suffixes: Vec<DomainName>,
@@ -189,7 +208,10 @@ fn router(api: Api, door: Door) -> Router {
 
 /// Refuses on a node that follows a hub what is asked of a store: its own is not the one that is meant.
 async fn at_the_hub(State(hub): State<Option<String>>, request: Request, next: Next) -> Response {
-    let is_of_store = OF_THE_STORE.iter().any(|path| request.uri().path().starts_with(path));
+    let path = request.uri().path();
+    // Objects of the inter-cluster network are those of the hub here, too, and their status is that of this node.
+    let is_here = request.method() == Method::GET && objects::kind_of_path(path).is_some();
+    let is_of_store = !is_here && OF_THE_STORE.iter().any(|begin| path.starts_with(begin));
     match hub.filter(|_| is_of_store) {
         Some(hub) => Failure::elsewhere(&hub).into_response(),
         None => next.run(request).await,
@@ -209,6 +231,7 @@ fn endpoints(door: Door) -> Vec<Endpoint> {
         rules::endpoints(),
         lookup::endpoints(),
         manifests::endpoints(),
+        objects::endpoints(),
         streams::endpoints(),
     ];
     let here = match door {

@@ -13,31 +13,39 @@ use super::{Api, Snapshot};
 use crate::{
     agent::local,
     kernel::{bpf_counters::Counters, bpf_links::Hook},
-    probe::Report,
+    probe::{Report, Reports},
     shard::{LaneStatistics, PeerStatistics, Statistics, Traffic},
 };
 
 pub(super) fn status(api: &Api) -> Status {
     let snapshot = api.snapshots.borrow().clone();
-    let reports = api.reports.borrow().clone();
     let counted = Counted { shards: api.shards.statistics(), programs: api.counters.as_deref() };
     let plan = &snapshot.plan;
     let names = api.names.as_ref().map(|notices| notices.borrow().clone()).unwrap_or_default();
-    let connections =
-        plan.connections.iter().map(|(id, known)| connection(*id, known, &snapshot, reports.get(id), &counted));
     Status {
         schema: SCHEMA,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         cluster: api.cluster.clone(),
         public_key: api.public_key.to_string(),
         interfaces: interfaces(&snapshot, &counted),
-        connections: connections.collect(),
+        connections: connections_of(&snapshot, &api.reports.borrow(), &counted),
         remaps: remaps(plan, &counted),
         groups: local::states(&api.agency.locals().borrow(), &snapshot, &counted.shards.peers),
         drops: counted.drops(),
         problems: snapshot.problems.clone(),
         notices: snapshot.notices.iter().cloned().chain(counted.shards.notices()).chain(names).collect(),
     }
+}
+
+/// The connections of the plan as they are now.
+pub(super) fn connections(api: &Api, snapshot: &Snapshot) -> Vec<Connection> {
+    let counted = Counted { shards: api.shards.statistics(), programs: api.counters.as_deref() };
+    connections_of(snapshot, &api.reports.borrow(), &counted)
+}
+
+fn connections_of(snapshot: &Snapshot, reports: &Reports, counted: &Counted<'_>) -> Vec<Connection> {
+    let planned = snapshot.plan.connections.iter();
+    planned.map(|(id, known)| connection(*id, known, snapshot, reports.get(id), counted)).collect()
 }
 
 /// What was counted, by those who carry packets.

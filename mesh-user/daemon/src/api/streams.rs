@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use super::{
     Api,
     caller::Caller,
-    endpoint::{Endpoint, texts},
+    endpoint::{Endpoint, texts, truth},
     errors::Failure,
     groups, peers,
     request::{Path, Query, Resume},
@@ -43,6 +43,11 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         Endpoint::get("/v1/watch", watch_all, "Every object that the caller may see, then every change")
             .query("org", "Only of these orgs", texts())
             .query("group", "Ids or labels: these groups, and those of the members asked for", texts())
+            .query(
+                "objects",
+                "Those of the inter-cluster network: true or false; absent: true without a filter",
+                truth(),
+            )
             .query("member", "Groups that these members are linked to, as long as they are", texts())
             .resumable()
             .events::<WatchEvent>(),
@@ -100,7 +105,7 @@ async fn watch_all(
     Query(query): Query<Vec<(String, String)>>,
     Resume(version): Resume,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Failure> {
-    let view = view(&caller, &query)?;
+    let view = view(&caller, &api.org, &query)?;
     let (source, now) = api.watched.subscribe();
     let resumed = version.and_then(|version| api.watched.since(Revision(version), &view, &now));
     let begin = Some(WatchEvent::Begin { resumed: resumed.is_some() });
@@ -110,20 +115,24 @@ async fn watch_all(
 }
 
 /// What the parameters ask for; one that is unknown is a mistake that would show too much.
-fn view(caller: &Caller, query: &[(String, String)]) -> Result<View, Failure> {
-    let mut view = View::all((*caller.rights).clone());
+fn view(caller: &Caller, own: &Org, query: &[(String, String)]) -> Result<View, Failure> {
+    let mut view = View { objects: false, ..View::all((*caller.rights).clone()) };
+    let mut objects = None;
     for (name, value) in query {
         match name.as_str() {
             "org" => drop(view.orgs.insert(value.parse()?)),
             "group" => drop(view.groups.insert(value.clone())),
             "member" => drop(view.members.insert(value.parse()?)),
+            "objects" => objects = Some(value == "true"),
             "version" => {}
             other => {
                 let message = format!("there is no parameter {other:?}");
-                return Err(Failure::invalid(message, "there are org, group, member and version"));
+                return Err(Failure::invalid(message, "there are org, group, member, objects and version"));
             }
         }
     }
+    let is_filtered = !(view.orgs.is_empty() && view.groups.is_empty() && view.members.is_empty());
+    view.objects = caller.rights.sees_objects(own) && objects.unwrap_or(!is_filtered);
     Ok(view)
 }
 

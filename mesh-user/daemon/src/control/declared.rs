@@ -4,7 +4,7 @@
 use mesh_core::{
     api::Action,
     model::Problems,
-    registry::{Author, Declaration, Others},
+    registry::{Author, Declaration},
 };
 
 use super::{Control, lines};
@@ -13,7 +13,7 @@ use crate::registrar::Rejection;
 impl Control {
     /// What the manifests say of network groups, or all problems of their form.
     pub(super) fn declarations(&self) -> Result<Vec<Declaration>, Problems> {
-        let declarations = Declaration::read_all(&self.manifests, &self.settings.org, Others::Skip)?;
+        let declarations = Declaration::read_all(&self.manifests, &self.settings.org)?;
         let Some(hub) = &self.settings.hub else { return Ok(declarations) };
         let elsewhere = |declaration: &Declaration| {
             let message = format!("this node follows the hub {hub}, whose store has the groups");

@@ -32,6 +32,9 @@ impl Control {
             hooks: self.world.hooks(),
             problems: self.problems(),
             live_groups: self.world.live_groups(),
+            objects: Arc::clone(&self.known),
+            intent: self.intent.clone(),
+            allocations: Arc::clone(&self.allocations),
             notices: self.intent.as_ref().map(|intent| intent.notices.clone()).unwrap_or_default(),
         };
         self.published.snapshots.send_replace(Arc::new(snapshot));

@@ -19,8 +19,8 @@ use mesh_core::{
     api::Applied,
     model::Problems,
     registry::{
-        Author, Change, Command, Condition, Declaration, Ids, Key, Object, Refusal, Registry, Revision, Rules, decide,
-        declare,
+        Author, Change, Command, Condition, Declaration, Edit, Ids, Key, Object, Refusal, Registry, Revision, Rules,
+        decide, declare,
     },
 };
 use tokio::{sync::watch, time::timeout};
@@ -62,6 +62,12 @@ pub enum Rejection {
     /// Of manifests.
     #[error("{0}")]
     Problems(Problems),
+    /// The objects are others than those that were considered.
+    #[error("others changed objects at the same time: try again")]
+    Overtaken,
+    /// What it would lead to could not be told: the node itself cannot be looked at.
+    #[error("{0}")]
+    Node(String),
     /// It is also said when the disk took a change and then failed: what the store holds, the registry shows.
     #[error("{0}")]
     Store(StoreError),
@@ -114,6 +120,38 @@ impl<S: Store> Registrar<S> {
     ) -> Result<Vec<Applied>, Rejection> {
         let decide = |registry: &Registry, rules: &Rules, ids: Ids<'_>| {
             declare(registry, rules, author, declarations, prune, ids).map_err(Rejection::Problems)
+        };
+        if dry_run {
+            let committed = Arc::clone(&self.shared.committed.borrow());
+            return self.decided(&committed, &decide)?.map(|(_, applied)| applied);
+        }
+        self.change(decide).await.map(|(_, applied)| applied)
+    }
+
+    /// Edits objects of the inter-cluster network whose whole was found good as of `considered`, together with declarations of
+    /// network groups: all of it, or nothing.
+    pub async fn edit(
+        &self,
+        edit: &Edit,
+        declarations: &[Declaration],
+        considered: Option<(Revision, u64)>,
+        dry_run: bool,
+    ) -> Result<Vec<Applied>, Rejection> {
+        let decide = |registry: &Registry, rules: &Rules, ids: Ids<'_>| {
+            if registry.objects_stamp() != considered {
+                return Err(Rejection::Overtaken);
+            }
+            let declared = declare(registry, rules, Author::Api, declarations, false, ids);
+            match (edit.decide(registry, ids), declared) {
+                (Ok((objects, mut applied)), Ok((groups, more))) => {
+                    applied.extend(more);
+                    Ok((objects.and(groups), applied))
+                }
+                (objects, declared) => {
+                    let problems = objects.err().into_iter().chain(declared.err()).flat_map(|Problems(found)| found);
+                    Err(Rejection::Problems(Problems(problems.collect())))
+                }
+            }
         };
         if dry_run {
             let committed = Arc::clone(&self.shared.committed.borrow());

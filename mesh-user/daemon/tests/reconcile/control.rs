@@ -7,7 +7,7 @@ use mesh_core::{model::Settings, plan::Plan, tunnel::StaticSecret};
 use mesh_lab::demo::{self, Connection};
 use meshd::{
     api::Snapshot,
-    control::{Control, Published, Wakes, WantedBlocks, WantedGroups},
+    control::{Control, Published, Wakes, WantedBlocks, WantedGroups, Wishes, of_store},
     registrar::Registrar,
     shard,
     store::RedbStore,
@@ -32,6 +32,7 @@ struct Ends {
     _plans: watch::Receiver<Arc<Plan>>,
     _groups: watch::Sender<WantedGroups>,
     _blocks: watch::Sender<WantedBlocks>,
+    _wishes: Wishes,
 }
 
 impl Ends {
@@ -78,9 +79,22 @@ async fn start(directory: &Path) -> Result<(impl Future<Output = Result<()>>, En
     let control = Control::new(settings, key, world(directory).await?, registrar.clone(), published)?;
     let (wanted, groups) = watch::channel(None);
     let (barring, blocks) = watch::channel(None);
-    let wakes = Wakes { manifests: manifest_wakes, kernel: kernel_wakes, shards: events, groups, blocks };
+    let objects = of_store(registrar.registry());
+    let (_wishes, asked) = Wishes::new();
+    let wakes = Wakes {
+        manifests: manifest_wakes,
+        kernel: kernel_wakes,
+        shards: events,
+        groups,
+        blocks,
+        objects,
+        wishes: asked,
+    };
     let (_plans, _groups, _blocks) = (plan_reader, wanted, barring);
-    Ok((control.run(wakes), Ends { manifests, kernel, shards, snapshots, registrar, _plans, _groups, _blocks }))
+    Ok((
+        control.run(wakes),
+        Ends { manifests, kernel, shards, snapshots, registrar, _plans, _groups, _blocks, _wishes },
+    ))
 }
 
 /// Runs `story` beside the loop, which must not end before it.

@@ -3,7 +3,7 @@
 use mesh_core::{
     api::Action,
     model::{Manifest, group::Org},
-    registry::{Author, Command, Declaration, Others, RefusalCode, Registry},
+    registry::{Author, Command, Declaration, RefusalCode, Registry},
 };
 use meshd::{
     registrar::{Registrar, Rejection},
@@ -29,7 +29,7 @@ fn declarations(texts: &[&str]) -> Vec<Declaration> {
     let manifest =
         |(number, text): (usize, &&str)| Manifest { file: format!("{number}.yaml"), text: (*text).to_owned() };
     let manifests: Vec<_> = texts.iter().enumerate().map(manifest).collect();
-    Declaration::read_all(&manifests, &Org::default(), Others::Skip).unwrap()
+    Declaration::read_all(&manifests, &Org::default()).unwrap()
 }
 
 async fn declare(registrar: &Registrar, texts: &[&str]) -> Result<Vec<Action>, Rejection> {

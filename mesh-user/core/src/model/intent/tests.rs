@@ -33,7 +33,7 @@ fn what_waits_is_told() {
     let valid = intent(SETTINGS, &[CONFIGURATION, CLIENT, &of("cl03", CONFIGURATION)]).validate().unwrap();
     let expected = [
         "GatewayClient default/client (1.yaml): waits for the PublicKey of cl02",
-        "Configuration default/dry-paper (2.yaml): no gateway for cl03, so no connection",
+        "Configuration default/cl03 (2.yaml): no gateway for cl03, so no connection",
     ];
     assert_eq!(valid.notices, expected);
 }
@@ -81,7 +81,9 @@ fn fields() {
 
 #[test]
 fn objects_that_do_not_go_together() {
-    assert_says(&[CONFIGURATION, CONFIGURATION], "already has Configuration default/dry-paper (0.yaml)");
+    assert_says(&[CONFIGURATION, CONFIGURATION], "metadata.name: it stands in 0.yaml already; keep one of the two");
+    let renamed = CONFIGURATION.replace("dry-paper", "other");
+    assert_says(&[CONFIGURATION, &renamed], "already has Configuration default/dry-paper (0.yaml)");
     assert_says(&[SERVER, CLIENT], "keep one gateway for each remote cluster, server or client");
     let server = SERVER.replace("    serviceType: NodePort\n", "");
     assert_says(&[&server, &of("cl03", &server)], "port 51840 is taken by GatewayServer default/server (0.yaml)");

@@ -10,7 +10,7 @@ use crate::api::{Action, Applied};
 const SILENT: [&str; 3] = ["version", "lastAllocatedIp", "managedBy"];
 
 /// `None`: it is not there.
-pub(super) fn applied(kind: &str, name: String, old: Option<Value>, new: Option<Value>) -> Applied {
+pub(in crate::registry) fn applied(kind: &str, name: String, old: Option<Value>, new: Option<Value>) -> Applied {
     let mut diff = Vec::new();
     if new.is_some() {
         compare("", old.as_ref(), new.as_ref(), &mut diff);

@@ -66,9 +66,13 @@ impl Registry {
             Key::Member(_, member) => serde_json::to_value(&*group.members.get(member)?.object),
             Key::Peer(_, peer) => serde_json::to_value(&*group.peers.get(peer)?.object),
             Key::Rule(_, rule) => serde_json::to_value(&*group.rules.get(rule)?.object),
-            Key::Group(_) | Key::Label(..) | Key::Prefixes | Key::Block(..) | Key::Node(_) => {
-                serde_json::to_value(&*group.group.object)
-            }
+            Key::Group(_)
+            | Key::Label(..)
+            | Key::Prefixes
+            | Key::Block(..)
+            | Key::Node(_)
+            | Key::Object(_)
+            | Key::Objects => serde_json::to_value(&*group.group.object),
         };
         value.ok()
     }

@@ -4,4 +4,4 @@ pub(crate) const GROUP: &str = "NetworkGroup";
 pub(crate) const MEMBER: &str = "Member";
 pub(crate) const PEER: &str = "Peer";
 pub(crate) const RULE: &str = "AccessRule";
-pub(super) const ALL: [&str; 4] = [GROUP, MEMBER, PEER, RULE];
+pub(crate) const ALL: [&str; 4] = [GROUP, MEMBER, PEER, RULE];

@@ -4,9 +4,9 @@
 //! the manifests are all that there is (`prune`): then what the same author made and no manifest declares goes.
 
 mod declaration;
-mod difference;
+pub(super) mod difference;
 mod draft;
-mod kind;
+pub(crate) mod kind;
 mod manifest;
 mod prune;
 mod read;
@@ -20,7 +20,6 @@ use crate::{
 };
 
 pub use declaration::{Declaration, Declared, GroupSpec};
-pub use read::Others;
 
 use draft::Draft;
 

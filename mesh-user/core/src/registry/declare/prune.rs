@@ -70,9 +70,13 @@ impl Declaring<'_> {
             Key::Member(_, member) => decide::member::unlink(group, author, member),
             Key::Peer(_, peer) => decide::peer::delete(group, author, peer),
             Key::Rule(_, rule) => decide::access::delete(group, author, rule),
-            Key::Group(_) | Key::Label(..) | Key::Prefixes | Key::Block(..) | Key::Node(_) => {
-                decide::group::delete(now, group, author)
-            }
+            Key::Group(_)
+            | Key::Label(..)
+            | Key::Prefixes
+            | Key::Block(..)
+            | Key::Node(_)
+            | Key::Object(_)
+            | Key::Objects => decide::group::delete(now, group, author),
         }
     }
 }

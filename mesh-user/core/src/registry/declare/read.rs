@@ -16,23 +16,15 @@ use crate::{
     registry::{MemberSpec, PeerSpec},
 };
 
-/// What becomes of manifests of other kinds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Others {
-    /// Someone else reads them.
-    Skip,
-    /// They are a problem.
-    Refuse,
-}
-
 impl Declaration {
-    /// Everything that the manifests declare; what names no org is of `org`.
-    pub fn read_all(manifests: &[Manifest], org: &Org, others: Others) -> Result<Vec<Declaration>, Problems> {
+    /// Everything that the manifests declare of network groups; what names no org is of `org`. Other kinds are read by
+    /// [`crate::registry::Proposal`].
+    pub fn read_all(manifests: &[Manifest], org: &Org) -> Result<Vec<Declaration>, Problems> {
         let mut problems = Problems::default();
         let mut declarations = Vec::new();
         for Manifest { file, text } in manifests {
             for value in values(file, text, &mut problems) {
-                if api_version(&value) == Some(GROUPS_API_VERSION) || others == Others::Refuse {
+                if api_version(&value) == Some(GROUPS_API_VERSION) {
                     declarations.extend(read(file, &value, org, &mut problems));
                 }
             }
@@ -43,12 +35,7 @@ impl Declaration {
 
 /// `None`: it has problems.
 fn read(file: &str, value: &Value, org: &Org, problems: &mut Problems) -> Option<Declaration> {
-    let Value::Object(root) = value else {
-        let place = Place { file: file.to_owned(), object: None };
-        let hint = format!("begin with 'apiVersion: {GROUPS_API_VERSION}'");
-        problems.0.push(place.problem("", "a document that is no mapping", hint));
-        return None;
-    };
+    let root = value.as_object()?;
     let place = Place { file: file.to_owned(), object: Some(object_name(root, org)) };
     let sink = Sink::new(place.clone());
     let declaration = declaration(root, org, place, &sink);
@@ -70,14 +57,7 @@ fn object_name(root: &Map<String, Value>, org: &Org) -> ObjectName {
 
 fn declaration(root: &Map<String, Value>, org: &Org, place: Place, sink: &Sink) -> Option<Declaration> {
     let mut root = Fields::new(root, "", sink);
-    root.ignore(&["status"]);
-    let version = root.text("apiVersion");
-    if version != Some(GROUPS_API_VERSION) {
-        let message = version.map_or("missing".to_owned(), |version| format!("{version:?} is not known here"));
-        let hint = format!("write {GROUPS_API_VERSION}; manifests of connections belong into the manifest directory");
-        root.report("apiVersion", message, hint);
-        return None;
-    }
+    root.ignore(&["apiVersion", "status"]);
     let kind = root.text("kind").and_then(|kind| kind::ALL.into_iter().find(|known| *known == kind));
     if kind.is_none() {
         root.report("kind", "missing or not known", format!("write one of {}", kind::ALL.join(", ")));

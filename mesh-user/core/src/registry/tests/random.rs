@@ -10,8 +10,8 @@ use crate::{
         group::{DomainName, MemberId, MemberStatus, Org, Party},
     },
     registry::{
-        Author, Change, Command, Declaration, Entry, Group, Key, MemberSpec, NodeLease, Object, Others, PeerSpec,
-        Registry, Revision, Rules, decide, declare, fixtures::*,
+        Author, Change, Command, Declaration, Entry, Group, Key, MemberSpec, NodeLease, Object, PeerSpec, Registry,
+        Revision, Rules, decide, declare, fixtures::*,
     },
 };
 
@@ -304,7 +304,7 @@ proptest! {
         let (mut world, mut store, mut registry) = (World::default(), Texts::default(), Registry::default());
         for directory in directories {
             let manifest = manifest(&directory);
-            let all = Declaration::read_all(&[manifest], &Org::default(), Others::Skip).unwrap();
+            let all = Declaration::read_all(&[manifest], &Org::default()).unwrap();
             let (change, applied) = declare(&registry, &rules, Author::File, &all, true, &mut || world.id()).unwrap();
             prop_assert!(applied.len() >= all.len());
             if !change.is_empty() {
