@@ -32,8 +32,8 @@ use crate::{
     registrar::Registrar,
     shard,
 };
-pub use blocks::WantedBlocks;
-pub use groups::WantedGroups;
+pub use blocks::{Blocks, WantedBlocks};
+pub use groups::{Wanted, WantedGroups};
 pub use objects::{Asked, Objects, Outcome, WantedObjects, Wish, Wishes, of_store};
 use telling::lines;
 
@@ -350,7 +350,7 @@ impl Control {
         facts.groups =
             registry.groups.values().map(|group| (group.group.network_ip, group.group.label.to_string())).collect();
         // Those of a hub are not in our store.
-        let joined = self.groups.iter().flat_map(|tunnels| tunnels.values());
+        let joined = self.groups.iter().flat_map(|wanted| wanted.tunnels.values());
         let foreign = joined.filter(|tunnel| !registry.groups.contains_key(&tunnel.group));
         facts.groups.extend(foreign.map(|tunnel| (tunnel.address.trunc(), tunnel.group.to_string())));
         Ok(facts)
@@ -359,7 +359,7 @@ impl Control {
     /// Observes, and applies what is missing. An error: refused before anything was done. Else: what went wrong then, and
     /// the next look tries again.
     async fn converge(&mut self, mut plan: Plan, allocations: Allocations, leave: Leave) -> Result<Vec<String>> {
-        plan.groups = self.groups.as_deref().cloned().unwrap_or_default();
+        plan.groups = self.groups.as_ref().map(|wanted| wanted.tunnels.clone()).unwrap_or_default();
         let observed = self.world.observe(&plan).await?;
         let (group_steps, mut steps): (Vec<_>, Vec<_>) =
             steps(&plan, &observed).into_iter().partition(|step| matches!(step, Step::Group(..)));
@@ -379,10 +379,11 @@ impl Control {
         let applied = self.apply(&steps).await;
         self.unclosed.extend(self.world.keep_doors());
         let mut prepared = Ok(());
-        if self.groups.is_some() {
-            prepared = self.world.prepare_groups(&group_steps);
+        if let Some(wanted) = &self.groups {
+            let steps: Vec<_> = group_steps.into_iter().filter(|step| wanted.decides(step)).collect();
+            prepared = self.world.prepare_groups(&steps);
             if prepared.is_ok() {
-                self.apply_groups(group_steps).await;
+                self.apply_groups(steps).await;
             }
         }
         self.published.plans.send_replace(Arc::clone(&self.plan));

@@ -128,6 +128,16 @@ pub fn plan_groups(
 }
 
 impl GroupPlan {
+    /// Takes over a tunnel as it was planned before; says whether there was one.
+    pub fn keep(&mut self, device: &DeviceName, previous: &GroupPlan) -> bool {
+        let known = previous.tunnels.get(device).zip(previous.sources.get(device));
+        if let Some((tunnel, source)) = known {
+            self.tunnels.insert(device.clone(), Arc::clone(tunnel));
+            self.sources.insert(device.clone(), source.clone());
+        }
+        known.is_some()
+    }
+
     /// The groups that the tunnels are of.
     pub fn groups(&self) -> BTreeMap<&GroupId, &Arc<Group>> {
         self.sources.values().map(|source| (&source.placement.group, &source.group)).collect()

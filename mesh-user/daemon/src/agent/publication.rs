@@ -1,15 +1,19 @@
 //! What the agent tells the control loop, the DNS server and the API.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use mesh_core::{
     dns::LocalGroups,
-    model::group::GroupId,
-    plan::{Placement, PublicKey, group_device_name, plan_groups},
+    model::{Instance, group::GroupId},
+    plan::{DeviceName, Placement, PublicKey, group_device_name, plan_groups},
     registry::Group,
 };
 
 use super::{Agent, Home, Kept, local::Local, registration::Attempt};
+use crate::control::Wanted;
 
 impl Agent {
     /// Tells what there is now to whoever acts on it.
@@ -21,26 +25,26 @@ impl Agent {
         let locals = self.locals(&groups);
         self.outlets.locals.send_replace(Arc::new(locals));
         self.publish_objects();
-        if !self.is_informed() {
-            return;
-        }
-        let blocked = self.blocked();
+        let blocks = Some(self.blocks());
         self.outlets.blocks.send_if_modified(|known| {
-            let changed = blocked.is_some() && *known != blocked;
+            let changed = *known != blocks;
             if changed {
-                *known = blocked;
+                *known = blocks;
             }
             changed
         });
-        let plan = plan_groups(&groups, &placements, self.mtu, &self.plan);
+        let mut plan = plan_groups(&groups, &placements, self.mtu, &self.plan);
+        let mut unknown = self.unknown();
+        unknown.retain(|device| !plan.keep(device, &self.plan));
+        let tunnels = Wanted { tunnels: plan.tunnels.clone(), unknown };
         // A namespace that was made again has the same path: the tunnel must be made again too.
         let moved = self.presence.take_moved();
-        let changed = moved || self.outlets.tunnels.borrow().as_deref() != Some(&plan.tunnels);
+        let changed = moved || self.outlets.tunnels.borrow().as_deref() != Some(&tunnels);
         self.plan = plan;
         if changed {
-            self.outlets.tunnels.send_replace(Some(Arc::new(self.plan.tunnels.clone())));
+            self.outlets.tunnels.send_replace(Some(Arc::new(tunnels)));
         }
-        let names = self.names(&groups);
+        let names = self.names();
         self.outlets.names.send_if_modified(|known| {
             let changed = !is_same(known, &names);
             if changed {
@@ -65,9 +69,18 @@ impl Agent {
         });
     }
 
-    /// What an earlier run made stays until it is known whether it is wanted.
-    fn is_informed(&self) -> bool {
-        self.ledger.peers.iter().all(|kept| self.sight(&kept.purpose.home).is_informed)
+    /// Devices of peers at hubs that were not heard: what is there of them stays until it is known whether it is wanted.
+    fn unknown(&self) -> BTreeSet<DeviceName> {
+        let may_be_wanted = |kept: &&Kept| {
+            let purpose = &kept.purpose;
+            let is_of = |instance: &Instance| {
+                (&instance.org, &instance.member, &instance.netns) == (&purpose.org, &purpose.member, &purpose.netns)
+            };
+            self.instances.iter().any(is_of) || self.ledger.joins.iter().any(|joined| joined.purpose == *purpose)
+        };
+        let unheard = self.ledger.peers.iter().filter(|kept| !self.sight(&kept.purpose.home).is_informed);
+        let unheard = unheard.filter(may_be_wanted);
+        unheard.map(|kept| group_device_name(&kept.purpose.group, &kept.peer)).collect()
     }
 
     /// The groups that local peers are in. Where two ways lead to one hub, what the fresher copy says.
@@ -85,10 +98,11 @@ impl Agent {
         groups.into_iter().map(|(id, (_, group))| (id, group)).collect()
     }
 
-    fn names(&self, groups: &BTreeMap<GroupId, Arc<Group>>) -> LocalGroups {
+    fn names(&self) -> LocalGroups {
+        let groups = self.plan.groups();
         let mut names = LocalGroups::default();
         for tunnel in self.plan.tunnels.values() {
-            let Some(group) = groups.get(&tunnel.group) else { continue };
+            let Some(group) = groups.get(&tunnel.group).copied() else { continue };
             let here = names.by_netns.entry(tunnel.netns.clone()).or_default();
             if !here.iter().any(|known| Arc::ptr_eq(known, group)) {
                 here.push(Arc::clone(group));

@@ -1,7 +1,10 @@
 //! The tunnels of network groups in the control loop. They depend on nothing else in a plan, so that a change of theirs is
 //! applied by itself, and what hinders one of them hinders no other.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use mesh_core::{
     plan::{DeviceName, GroupTunnel, Plan},
@@ -11,8 +14,22 @@ use tokio::sync::watch;
 
 use super::Control;
 
-/// The tunnels that the agent wants; `None`: it does not know yet, and what is there stays.
-pub type WantedGroups = Option<Arc<BTreeMap<DeviceName, Arc<GroupTunnel>>>>;
+/// What the agent wants; `None`: it does not know anything yet, and what is there stays.
+pub type WantedGroups = Option<Arc<Wanted>>;
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Wanted {
+    pub tunnels: BTreeMap<DeviceName, Arc<GroupTunnel>>,
+    /// Whether these are wanted is not known yet: what is there of them stays.
+    pub unknown: BTreeSet<DeviceName>,
+}
+
+impl Wanted {
+    /// Whether it is known that the step is wanted.
+    pub(super) fn decides(&self, step: &Step) -> bool {
+        !matches!(step, Step::Group(device, _) if self.unknown.contains(device))
+    }
+}
 
 impl Control {
     /// Takes up what the agent wants now.
@@ -24,12 +41,13 @@ impl Control {
     /// Makes the world hold the tunnels of groups.
     pub(super) async fn converge_groups(&mut self) {
         let Some(groups) = self.groups.clone() else { return };
-        let plan = Plan { groups: (*groups).clone(), ..(*self.plan).clone() };
+        let plan = Plan { groups: groups.tunnels.clone(), ..(*self.plan).clone() };
         for line in self.plan.diff(&plan).lines() {
             tracing::info!("plan: {line}");
         }
         let observed = self.world.observe_groups(&plan);
-        let steps = group_steps(&plan.groups, &observed);
+        let mut steps = group_steps(&plan.groups, &observed);
+        steps.retain(|step| groups.decides(step));
         self.plan = Arc::new(plan);
         if let Err(error) = self.world.prepare_groups(&steps) {
             return self.set_group_trouble(vec![format!("{error:#}")]);

@@ -1,11 +1,17 @@
 //! What goes on while something is dead, and what comes back by itself.
 
-use std::time::Duration;
+use std::{process::Command, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use mesh_lab::traffic::{self, stream::Stream};
+use mesh_lab::{
+    process,
+    traffic::{self, stream::Stream},
+};
 
-use crate::{reach::reach, site::Site};
+use crate::{
+    reach::reach,
+    site::{Peer, Site},
+};
 
 /// How long a node may take to find back to a hub.
 const BACK: Duration = Duration::from_secs(8);
@@ -104,4 +110,44 @@ fn a_killed_node_resumes() -> Result<()> {
     site.at_mut("a").start()?;
     let last = site.wait_peers("a", 1)?.remove(0);
     reach(&last, &b, 3)
+}
+
+/// NG-41: of two hubs one is dead and was never heard: what is of the other goes on, and what is of the dead one stays.
+#[test]
+fn a_hub_that_was_not_heard_holds_nothing_else_back() -> Result<()> {
+    let mut site = two_nodes()?;
+    site.plug("second", 9)?;
+    site.start("second", "")?;
+    site.ng_at("second", &["create", "two", "--cidr", "10.9.0.0/16"])?;
+    let server = format!("unix://{}", site.at("second").socket().display());
+    let join = serde_json::json!({"org": "default", "group": "two", "hub": {"server": server}, "patience": 10});
+    let mut command = Command::new("curl");
+    command.args(["-sS", "--fail-with-body", "--unix-socket"]).arg(site.at("a").socket());
+    command.args(["-H", "content-type: application/json", "-d", &join.to_string(), "http://mesh/v1/node/joins"]);
+    process::output(&mut command, Duration::from_secs(15))?;
+    let joined = site.wait_peers("a", 2)?.into_iter().find(|peer| peer.group == "two").context("not joined")?;
+    site.at_mut("second").kill()?;
+    site.at_mut("a").kill()?;
+    for entry in std::fs::read_dir(site.at("a").directory().join("state"))? {
+        let path = entry?.path();
+        if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("mirror-")) {
+            std::fs::remove_file(path)?;
+        }
+    }
+    // It is not ready as long as a tunnel is missing.
+    site.at_mut("a").spawn()?;
+    let known = |peers: Vec<Peer>| peers.into_iter().find(|peer| peer.group == "one");
+    let a = site
+        .wait_for("the peer of the hub that is there", BACK, || Ok(site.peers("a").ok().and_then(known)))
+        .with_context(|| site.at("a").tail(30))?;
+    let b = site.wait_peers("b", 1)?.remove(0);
+    reach(&a, &b, 1).with_context(|| site.at("a").tail(30))?;
+    site.ng(&["unlink", "app_b", "one"])?;
+    site.wait_known(&["a"], "one", 0)?;
+    let device = || a.end.namespace.ip(&["-o", "link", "show", "dev", &joined.device]);
+    ensure!(!device()?.is_empty(), "the device of the hub that is away is gone");
+    site.at_mut("second").start()?;
+    let again = site.wait_peers("a", 2)?.into_iter().find(|peer| peer.group == "two").context("not joined")?;
+    ensure!((&again.id, again.end.address) == (&joined.id, joined.end.address), "{again:?} was {joined:?}");
+    Ok(())
 }
