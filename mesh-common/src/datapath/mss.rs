@@ -20,7 +20,29 @@ pub fn opens<F: Frame>(frame: &F, l4: usize) -> bool {
 /// without that option means 536 or 1,220 bytes, which always fit. `None` only if the frame cannot be written.
 #[inline(always)]
 pub fn clamp<F: Frame>(frame: &mut F, l4: usize, most: u16) -> Option<()> {
-    let Some(at) = find(frame, l4) else { return Some(()) };
+    find(frame, l4).map_or(Some(()), |at| lower(frame, l4, at, most))
+}
+
+/// The same where it is the first option, as the stacks of all widespread systems have it: a BPF program that may find it
+/// anywhere is more than the verifier follows.
+#[inline(always)]
+pub fn clamp_first<F: Frame>(frame: &mut F, l4: usize, most: u16) -> Option<()> {
+    let at = l4 + tcp::LEN;
+    // No `match` on what is read: BPF may not look at registers that one of the ways leaves undefined.
+    let [offset] = frame.load::<1>(l4 + tcp::DATA_OFFSET_AT).unwrap_or([0]);
+    let option = frame.load::<4>(at).unwrap_or([0; 4]);
+    let [kind, len, high, low] = option;
+    let is_told = offset >= 0x60 && kind == tcp::option::MAX_SEGMENT && len == tcp::option::MAX_SEGMENT_LEN as u8;
+    if !is_told || u16::from_be_bytes([high, low]) <= most {
+        return Some(());
+    }
+    let [high, low] = most.to_be_bytes();
+    write(frame, l4, at, option, [kind, len, high, low])
+}
+
+/// The option at `at`.
+#[inline(always)]
+fn lower<F: Frame>(frame: &mut F, l4: usize, at: usize, most: u16) -> Option<()> {
     // The checksum is of words of two bytes, and padding may have put the option at an odd place: then its kind is in the
     // word before those that change.
     let is_odd = (at - l4) & 1 != 0;
@@ -34,9 +56,14 @@ pub fn clamp<F: Frame>(frame: &mut F, l4: usize, most: u16) -> Option<()> {
     }
     let [high, low] = most.to_be_bytes();
     let new = if is_odd { [a, high, low, d] } else { [a, b, high, low] };
+    write(frame, l4, start, old, new)
+}
+
+#[inline(always)]
+fn write<F: Frame>(frame: &mut F, l4: usize, at: usize, old: [u8; 4], new: [u8; 4]) -> Option<()> {
     let checksum = L4Checksum { at: l4 + tcp::CHECKSUM_AT, pseudo_header: false, zero_is_none: false };
     frame.l4_replace(checksum, old, new)?;
-    frame.store(start, new)
+    frame.store(at, new)
 }
 
 /// Where the option begins that says the maximum segment size.

@@ -138,11 +138,11 @@ where
     /// Tells the two ends of a connection that is being opened which segments fit, where that is known.
     #[inline(always)]
     pub fn fit_segments(&mut self) -> Option<()> {
-        match (self.tcp(), self.mtu()) {
-            (None, _) | (_, 0) => Some(()),
-            (Some(at), mtu) => {
-                mss::clamp(self.frame, at, mtu.saturating_sub((<[u8; N]>::HEADER_LEN + tcp::LEN) as u16))
-            }
+        let (Some(at), mtu @ 1..) = (self.tcp(), self.mtu()) else { return Some(()) };
+        let most = mtu.saturating_sub((<[u8; N]>::HEADER_LEN + tcp::LEN) as u16);
+        match self.door.ingress() {
+            Ingress::Workload | Ingress::Underlay(_) => mss::clamp_first(self.frame, at, most),
+            Ingress::Tun | Ingress::Tunnel(_) => mss::clamp(self.frame, at, most),
         }
     }
 

@@ -101,3 +101,15 @@ fn a_partial_checksum_is_left_alone() {
     assert_eq!([bytes[L4 + 16], bytes[L4 + 17]], sum);
     assert_eq!(bytes[L4 + 20..L4 + 24], [2, 4, 5, 0x14]);
 }
+
+#[test]
+fn a_hook_knows_the_first_option_only() {
+    let first = |options: &[u8]| {
+        let mut bytes = packet(tcp::SYN, options, 4);
+        clamp_first(&mut SliceFrame::new(&mut bytes), L4, 1_300).unwrap();
+        assert!(sums(&bytes, &[]).iter().all(|sum| sum.found == sum.computed), "{options:?}");
+        bytes != packet(tcp::SYN, options, 4)
+    };
+    assert!(first(&[2, 4, 5, 0xb4]) && first(&[2, 4, 5, 0xb4, 1, 3, 3, 7]));
+    assert!(!first(&[2, 4, 4, 0xb4]) && !first(&[1, 2, 4, 5, 0xb4]) && !first(&[]) && !first(&[2, 3, 5, 0xb4]));
+}
