@@ -73,7 +73,7 @@ impl Place {
             Place::OtherDirect => ([10, 63, 64, 0], 18),
             Place::Barred => ([10, 66, 7, 0], 24),
             Place::Reserved => ([10, 60, 255, 2], 32),
-            Place::Outside => ([198, 51, 100, 50], 32),
+            Place::Outside => ([203, 0, 113, 50], 32),
             Place::OutsideAlias => ([10, 64, 32, 50], 32),
             Place::Elsewhere => ([192, 0, 2, 0], 24),
         }
