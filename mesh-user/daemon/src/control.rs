@@ -360,6 +360,7 @@ impl Control {
     /// the next look tries again.
     async fn converge(&mut self, mut plan: Plan, allocations: Allocations, leave: Leave) -> Result<Vec<String>> {
         plan.groups = self.groups.as_ref().map(|wanted| wanted.tunnels.clone()).unwrap_or_default();
+        self.world.load_secrets(&plan)?;
         let observed = self.world.observe(&plan).await?;
         let (group_steps, mut steps): (Vec<_>, Vec<_>) =
             steps(&plan, &observed).into_iter().partition(|step| matches!(step, Step::Group(..)));

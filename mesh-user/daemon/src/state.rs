@@ -30,6 +30,7 @@ const VERSION: u32 = 1;
 const ALLOCATIONS: &str = "allocations.json";
 const BLOCKED: &str = "blocked.json";
 const RECORD: &str = "applied.json";
+const SECRETS: &str = "secrets";
 
 /// The state directory, mode 0700.
 #[derive(Clone, Debug)]
@@ -130,6 +131,14 @@ impl StateDirectory {
 
     pub fn save_blocked(&self, blocked: &BlockedInstances) -> Result<()> {
         self.save(BLOCKED, &blocked.iter().collect::<Vec<_>>())
+    }
+
+    /// Where the key pair of a secret is kept; its directory is made if it is absent.
+    pub fn secret_file(&self, name: &str) -> Result<PathBuf> {
+        let directory = self.path.join(SECRETS);
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory);
+        made.with_context(|| format!("cannot make the directory {}", directory.display()))?;
+        Ok(directory.join(format!("{name}.key")))
     }
 
     fn load<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {

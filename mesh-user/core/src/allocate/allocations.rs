@@ -1,6 +1,9 @@
 //! What was given out, kept over restarts and reconnects: the state that `plan` takes and returns.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -20,6 +23,9 @@ pub struct Allocations {
     /// UDP ports that this node chose for the gateway server of a remote; kept as long as its share.
     #[serde(default)]
     pub node_ports: BTreeMap<ClusterId, Vec<u16>>,
+    /// Addresses of the pool for load balancers, likewise.
+    #[serde(default)]
+    pub load_balancers: BTreeMap<ClusterId, IpAddr>,
 }
 
 /// The share of one remote cluster.
@@ -79,6 +85,7 @@ mod tests {
             remotes: BTreeMap::from([(remote.clone(), Share { connection: 1, presented })]),
             remaps: vec![remap],
             node_ports: BTreeMap::from([(remote, vec![31_000, 31_001])]),
+            load_balancers: BTreeMap::new(),
         };
         let text = serde_json::to_string(&state).unwrap();
         assert_eq!(serde_json::from_str::<Allocations>(&text).unwrap(), state);

@@ -1,6 +1,8 @@
 //! All that the operator says, taken together: what one document cannot know of another.
 
-use std::{collections::BTreeMap, sync::Arc};
+mod gateways;
+
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use super::{
     cluster::Cluster,
@@ -10,7 +12,6 @@ use super::{
     gateway::Gateway,
     gateway_client::GatewayClient,
     gateway_server::GatewayServer,
-    group::NodeId,
     ip::Ip,
     network::Network,
     object::{ClusterObject, ObjectId, ObjectKind},
@@ -59,6 +60,8 @@ pub struct ValidIntent {
     pub cluster: Cluster,
     pub interfaces: BTreeMap<DeviceName, Attachment>,
     pub gateway: GatewaySettings,
+    /// Underlay address of this node, as far as it was said.
+    pub node_address: Option<IpAddr>,
     pub remap: RemapSettings,
     /// What the whole mesh calls us, index-aligned with pod and external CIDRs.
     pub presented: Option<Prefixes>,
@@ -113,6 +116,7 @@ impl Intent {
         objects.check_keys(self.own_key);
         objects.check_ports();
         objects.check_gateways();
+        objects.check_mtus();
         let presented = objects.own_presented(&self.settings);
         objects.check_presented(&self.settings.cluster, presented.as_ref());
         let mut notices = objects.leave_to_others(self.settings.node_id.as_ref());
@@ -129,6 +133,7 @@ impl Intent {
             interfaces: self.settings.interfaces.clone(),
             remap: self.settings.remap,
             gateway: self.settings.gateway.clone(),
+            node_address: self.settings.advertise,
             presented,
             remotes,
             networks,
@@ -245,38 +250,6 @@ impl Objects {
         }
     }
 
-    fn check_ports(&mut self) {
-        let mut seen: BTreeMap<u16, &Place> = BTreeMap::new();
-        let servers = self.gateways.values().filter_map(|gateway| match gateway {
-            Gateway::Server(server) => Some(server),
-            Gateway::Client(_) => None,
-        });
-        for server in servers {
-            for port in server.fixed_ports().unwrap_or_default() {
-                // Twice in one list is told where it is read.
-                if let Some(other) = seen.insert(*port, &server.place).filter(|other| **other != server.place) {
-                    let message = format!("port {port} is taken by {other}");
-                    let hint = "give each gateway server ports of its own";
-                    self.problems.0.push(server.place.problem("spec.endpoint", message, hint));
-                }
-            }
-        }
-    }
-
-    fn check_gateways(&mut self) {
-        for (id, gateway) in &self.gateways {
-            let Some(configuration) = self.configurations.get(id) else { continue };
-            if let Some(message) = gateway.mtu_too_small(configuration.real.has_v6()) {
-                self.problems.0.push(gateway.place().problem("spec.mtu", message, "give at least 1280 on both sides"));
-            }
-            if gateway.is_direct() && configuration.presented.is_none() {
-                let message = "'direct' needs mesh-wide presented prefixes: nothing else says who sent a packet";
-                let hint = format!("give spec.local.presented and spec.remote.presented in {}", configuration.place);
-                self.problems.0.push(gateway.place().problem("spec.clientTemplateRef.name", message, hint));
-            }
-        }
-    }
-
     /// The one set of names that all Configurations agree on for us.
     fn own_presented(&mut self, Settings { file, cluster, .. }: &Settings) -> Option<Prefixes> {
         let real = Prefixes { pod: cluster.pod.clone(), external: cluster.external.cidrs.clone() };
@@ -347,16 +320,6 @@ impl Objects {
             let name = format!("the presented prefix of {}", configuration.remote);
             taken.extend(wide.remote.iter().map(|net| (name.clone(), *net)));
         }
-    }
-
-    /// Gateways that other nodes of the cluster run, one line each.
-    fn leave_to_others(&mut self, node: Option<&NodeId>) -> Vec<String> {
-        let others = self.gateways.extract_if(.., |_, gateway| !gateway.listener().is_on(node));
-        let line = |(_, gateway): (ClusterId, Gateway)| {
-            let nodes: Vec<_> = gateway.listener().nodes.iter().map(ToString::to_string).collect();
-            format!("{}: runs on the nodes {}, not on this one", gateway.place(), nodes.join(", "))
-        };
-        others.map(line).collect()
     }
 
     fn notices(&self) -> Vec<String> {

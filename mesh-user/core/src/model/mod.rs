@@ -41,11 +41,13 @@ pub use network::Network;
 pub use object::{ClusterObject, NotAKind, ObjectId, ObjectKind, is_name, is_namespace};
 pub use prefix::parse_cidr;
 pub use problem::{ObjectName, Problem, Problems};
-pub use public_key::{GATEWAY_ADDRESSES, GATEWAY_INDEX, GATEWAY_NODE_LABEL, MAX_GATEWAYS, NotAPublicKey, RemoteKey};
+pub use public_key::{
+    GATEWAY_ADDRESSES, GATEWAY_INDEX, GATEWAY_NODE_LABEL, MAX_GATEWAYS, MTU_ANNOTATION, NotAPublicKey, RemoteKey,
+};
 pub use role::Role;
 pub use settings::{
-    ApiListener, Directories, DnsSettings, GatewaySettings, GroupSettings, Instance, MssClamp, PrincipalName,
-    RemapSettings, Settings,
+    Advertise, ApiListener, Directories, DnsSettings, GatewaySettings, GroupSettings, Instance, MssClamp,
+    PrincipalName, RemapSettings, Settings,
 };
 
 /// MTU of a tunnel device unless its gateway object says otherwise; bytes, equal on both sides.

@@ -22,6 +22,8 @@ pub const GATEWAY_NODE_LABEL: &str = "mesh/gateway-node";
 pub const GATEWAY_ADDRESSES: &str = "mesh/gateway-addresses";
 /// Annotation: the number of that node among the gateway nodes of its cluster. Absent: 0.
 pub const GATEWAY_INDEX: &str = "mesh/gateway-index";
+/// Annotation: bytes of a packet inside the remote's tunnel, for comparison with our own gateway.
+pub const MTU_ANNOTATION: &str = "mesh/mtu";
 /// A cluster has at most so many gateway nodes.
 pub const MAX_GATEWAYS: u8 = 8;
 
@@ -36,6 +38,8 @@ pub struct RemoteKey {
     pub index: u8,
     /// Where it answers, with the UDP port if it is not that of the gateway client.
     pub addresses: Vec<(IpAddr, Option<u16>)>,
+    /// Of the remote's gateway, as far as it was told.
+    pub mtu: Option<u16>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -84,11 +88,18 @@ impl RemoteKey {
             fields.report_at(&format!("metadata.annotations.{name}"), format!("{text:?}"), hint);
         };
         let node = document.labels.get(GATEWAY_NODE_LABEL).cloned();
-        let mut remote = RemoteKey { place: document.place.clone(), key, node, index: 0, addresses: Vec::new() };
+        let mut remote =
+            RemoteKey { place: document.place.clone(), key, node, index: 0, addresses: Vec::new(), mtu: None };
         if let Some(text) = annotation(GATEWAY_INDEX) {
             match text.parse().ok().filter(|index| *index < MAX_GATEWAYS) {
                 Some(index) => remote.index = index,
                 None => refuse(GATEWAY_INDEX, text, &format!("write a number from 0 to {}", MAX_GATEWAYS - 1)),
+            }
+        }
+        if let Some(text) = annotation(MTU_ANNOTATION) {
+            remote.mtu = text.parse().ok();
+            if remote.mtu.is_none() {
+                refuse(MTU_ANNOTATION, text, "write the bytes as a number, such as \"1340\"");
             }
         }
         for text in annotation(GATEWAY_ADDRESSES).unwrap_or_default().split(',').filter(|text| !text.trim().is_empty())

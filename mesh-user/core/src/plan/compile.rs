@@ -44,10 +44,20 @@ pub fn plan(intent: &ValidIntent, facts: &NodeFacts, previous: &Allocations) -> 
     let Building { plan, table, mut problems, .. } = building;
     let mut plan = finish(intent, plan, table, &reserved);
     plan.gateways = assigned.endpoints(intent, facts);
+    plan.addresses.extend(assigned.addresses(&plan.gateways));
     if let Err(error) = Slots::default().transition(&plan.table) {
         problems.0.push(settings_problem(intent, "", error.to_string(), "announce fewer or shorter prefixes"));
     }
-    problems.or((plan, Allocations { own: names.own, remotes: names.remotes, remaps, node_ports: assigned.ports }))
+    problems.or((
+        plan,
+        Allocations {
+            own: names.own,
+            remotes: names.remotes,
+            remaps,
+            node_ports: assigned.ports,
+            load_balancers: assigned.load_balancers,
+        },
+    ))
 }
 
 struct Building<'a> {
@@ -67,7 +77,7 @@ impl Building<'_> {
         let connection = ConnectionId(share.connection);
         let Some(transport) = self.transport(id, remote, gateway) else { return };
         let announced = self.table.announced.remove(id).unwrap_or_default();
-        let ways = Ways::of(id, gateway, self.facts, self.assigned);
+        let ways = Ways::of(id, gateway, (self.intent, self.facts), self.assigned);
         if let Some(tunnel) = tunnels::tunnel(remote, connection, ways, self.reserved.gateways(), announced) {
             let device = tunnels::device_name(id);
             if self.plan.tunnels.insert(device.clone(), tunnel).is_some() {

@@ -8,7 +8,7 @@ use std::{
 
 use ipnet::IpNet;
 
-use super::{DEVICE_PREFIX, DeviceName, InterfaceRole, NodeFacts, names, tunnels::fnv1a};
+use super::{DEVICE_PREFIX, DeviceAddress, DeviceName, InterfaceRole, NodeFacts, names, tunnels::fnv1a};
 use crate::{
     allocate::Allocations,
     model::{
@@ -18,6 +18,13 @@ use crate::{
 
 /// Where ports for services of type NodePort come from, as in Kubernetes.
 pub const NODE_PORTS: RangeInclusive<u16> = 30_000..=32_767;
+
+/// Of the pool for load balancers.
+const POOL_SEARCHED: usize = 4_096;
+/// What is said where no source has an address for a load balancer.
+const NO_SOURCE: &str = "nothing says at which address clients reach this server: set advertise, advertise_command or \
+    load_balancer_pool in the [gateway] section of meshd.toml, or spec.endpoint.loadBalancerIP, or take the node's own \
+    address by serviceType: NodePort (meshctl network connect: --gw-server-service-type NodePort)";
 
 /// Where a gateway is reached: of a server what its clients are told, of a client what it was told.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,6 +45,7 @@ pub struct GatewayEndpoint {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Assigned {
     pub(super) ports: BTreeMap<ClusterId, Vec<u16>>,
+    pub(super) load_balancers: BTreeMap<ClusterId, IpAddr>,
 }
 
 /// The ports of every server: those it says, those it was given before, or new ones.
@@ -73,7 +81,32 @@ pub(super) fn assign(intent: &ValidIntent, facts: &NodeFacts, previous: &Allocat
         }
         taken.extend(given.iter());
     }
-    problems.or(Assigned { ports })
+    let load_balancers = load_balancers(intent, facts, previous);
+    problems.or(Assigned { ports, load_balancers })
+}
+
+/// An address of the pool for each server that has no other source. Those that were given stay, as long as they are in it.
+fn load_balancers(intent: &ValidIntent, facts: &NodeFacts, previous: &Allocations) -> BTreeMap<ClusterId, IpAddr> {
+    let advertise = &intent.gateway.advertise;
+    let wants = |server: &GatewayServer| {
+        let others =
+            server.load_balancer_ip.is_some() || !advertise.addresses.is_empty() || !advertise.command.is_empty();
+        server.service == Some(ServiceType::LoadBalancer) && !others
+    };
+    let is_pooled = |address: &IpAddr| advertise.pool.iter().any(|net| net.contains(address));
+    let kept =
+        previous.load_balancers.iter().filter(|(id, given)| intent.remotes.contains_key(*id) && is_pooled(given));
+    let mut given: BTreeMap<ClusterId, IpAddr> = kept.map(|(id, address)| (id.clone(), *address)).collect();
+    let on_node: BTreeSet<IpAddr> = facts.interfaces.values().flatten().map(IpNet::addr).collect();
+    for (id, _) in servers(intent).filter(|(_, server)| wants(server)) {
+        if given.contains_key(id) {
+            continue;
+        }
+        let taken = |address: &IpAddr| on_node.contains(address) || given.values().any(|other| other == address);
+        let free = advertise.pool.iter().flat_map(IpNet::hosts).take(POOL_SEARCHED).find(|address| !taken(address));
+        given.extend(free.map(|address| (id.clone(), address)));
+    }
+    given
 }
 
 fn servers(intent: &ValidIntent) -> impl Iterator<Item = (&ClusterId, &GatewayServer)> {
@@ -102,6 +135,16 @@ impl Assigned {
         }
     }
 
+    /// Addresses of the pool are the node's while a server has them: whoever routes them to it finds its sockets.
+    pub(super) fn addresses(&self, told: &BTreeMap<ObjectName, GatewayEndpoint>) -> BTreeSet<DeviceAddress> {
+        let is_told = |address: &&IpAddr| {
+            told.values()
+                .any(|endpoint| endpoint.internal.is_some() && endpoint.addresses == [Host::Address(**address)])
+        };
+        let on_lo = |address| DeviceAddress { device: DeviceName("lo".to_owned()), address: IpNet::from(address) };
+        self.load_balancers.values().filter(is_told).copied().map(on_lo).collect()
+    }
+
     /// Where every gateway is reached.
     pub(super) fn endpoints(&self, intent: &ValidIntent, facts: &NodeFacts) -> BTreeMap<ObjectName, GatewayEndpoint> {
         let endpoint = |(id, remote): (&ClusterId, &crate::model::Remote)| {
@@ -128,12 +171,12 @@ impl Assigned {
         let node = if outside.is_empty() { unnamed(intent, facts) } else { outside };
         let internal = server.listener.bind.first().or(inside.first()).or(node.first());
         let told = match server.service {
-            Some(ServiceType::NodePort) | None => Ok(node.iter().copied().map(Host::Address).collect()),
+            Some(ServiceType::NodePort) | None => Ok(of_node(intent, &node)),
             Some(ServiceType::ClusterIp) => {
                 let inside = if inside.is_empty() { &node } else { &inside };
                 Ok(inside.iter().copied().map(Host::Address).collect())
             }
-            Some(ServiceType::LoadBalancer) => load_balancer(server),
+            Some(ServiceType::LoadBalancer) => self.load_balancer(id, server, intent, facts),
         };
         let (addresses, unassigned) = match told {
             Ok(addresses) => (addresses, None),
@@ -149,16 +192,50 @@ impl Assigned {
             secret: server.listener.secret.clone(),
         }
     }
+
+    fn load_balancer(
+        &self,
+        id: &ClusterId,
+        server: &GatewayServer,
+        intent: &ValidIntent,
+        facts: &NodeFacts,
+    ) -> Result<Vec<Host>, String> {
+        let advertise = &intent.gateway.advertise;
+        if let Some(address) = server.load_balancer_ip {
+            return Ok(vec![Host::Address(address)]);
+        }
+        if !advertise.addresses.is_empty() {
+            return Ok(advertise.addresses.clone());
+        }
+        if !advertise.command.is_empty() {
+            let waits = || Err("gateway.advertise_command did not end yet".to_owned());
+            return facts.advertised.clone().unwrap_or_else(waits);
+        }
+        match self.load_balancers.get(id) {
+            Some(address) => Ok(vec![Host::Address(*address)]),
+            None if advertise.pool.is_empty() => Err(NO_SOURCE.to_owned()),
+            None => Err("gateway.load_balancer_pool has no free address: add a prefix".to_owned()),
+        }
+    }
 }
 
-fn load_balancer(server: &GatewayServer) -> Result<Vec<Host>, String> {
-    if let Some(address) = server.load_balancer_ip {
-        return Ok(vec![Host::Address(address)]);
+/// What clients are told of a server on a port of the node: what the settings say, or else its own addresses.
+fn of_node(intent: &ValidIntent, node: &[IpAddr]) -> Vec<Host> {
+    match (intent.gateway.advertise.addresses.as_slice(), intent.node_address) {
+        ([], Some(address)) => vec![Host::Address(address)],
+        ([], None) => node.iter().copied().map(Host::Address).collect(),
+        (told, _) => told.to_vec(),
     }
-    Err("no source says at which address the load balancer is: set advertise, advertise_command or \
-         load_balancer_pool in the [gateway] section of meshd.toml, or spec.endpoint.loadBalancerIP; or let the node's own \
-         address do, with serviceType: NodePort (meshctl: --gw-server-service-type NodePort)"
-        .to_owned())
+}
+
+/// Where the ports of a server are bound: within the cluster alone, where its service is of that type.
+pub(super) fn bind_of(server: &GatewayServer, intent: &ValidIntent, facts: &NodeFacts) -> Vec<IpAddr> {
+    if !server.listener.bind.is_empty() || server.service != Some(ServiceType::ClusterIp) {
+        return server.listener.bind.clone();
+    }
+    let inside = addresses(intent, facts, InterfaceRole::Workload);
+    let first = |v4: bool| inside.iter().find(|address| address.is_ipv4() == v4).copied();
+    [first(true), first(false)].into_iter().flatten().collect()
 }
 
 fn of_client(client: &GatewayClient) -> GatewayEndpoint {

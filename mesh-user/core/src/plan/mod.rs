@@ -33,7 +33,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::{
-    model::{ObjectName, group::MemberId},
+    model::{Host, ObjectName, group::MemberId},
     probe::Thresholds,
     tunnel::Lane,
 };
@@ -95,6 +95,8 @@ pub struct NodeFacts {
     pub names: BTreeMap<String, Vec<IpAddr>>,
     /// UDP ports that others have.
     pub busy_ports: BTreeSet<u16>,
+    /// What the command of `[gateway]` said of this node's address; `None`: it did not end yet, or there is none.
+    pub advertised: Option<Result<Vec<Host>, String>>,
 }
 
 /// One connection to one remote cluster.
@@ -147,6 +149,10 @@ pub struct Tunnel {
     pub mtu: u16,
     /// One for each lane. 0: any free port, as a client has it.
     pub listen_ports: Vec<u16>,
+    /// Addresses of the node that the ports are bound to, at most one of each family. Empty: all.
+    pub bind: Vec<IpAddr>,
+    /// The secret with the key pair; `None`: the node's own.
+    pub secret: Option<String>,
     /// Host addresses of the device: the gateway addresses.
     pub addresses: BTreeSet<IpNet>,
     pub peers: BTreeMap<PublicKey, Peer>,

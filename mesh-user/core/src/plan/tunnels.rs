@@ -10,11 +10,11 @@ use mesh_common::ids::ConnectionId;
 
 use super::{
     DEVICE_PREFIX, DeviceName, NodeFacts, Peer, Tunnel,
-    gateways::{Assigned, candidates_of},
+    gateways::{Assigned, bind_of, candidates_of},
     kernel,
     table::Announced,
 };
-use crate::model::{ClusterId, Gateway, GatewayClient, Reach, Remote, RemoteKey};
+use crate::model::{ClusterId, Gateway, GatewayClient, Reach, Remote, RemoteKey, ValidIntent};
 
 /// Keeps the mapping of a NAT between open (seconds); WireGuard's own advice for clients.
 const KEEPALIVE_SECONDS: u16 = 25;
@@ -38,6 +38,8 @@ pub fn device_name(remote: &ClusterId) -> DeviceName {
 /// What a tunnel binds, and where it calls.
 pub(super) struct Ways {
     listen_ports: Vec<u16>,
+    /// Empty: all addresses.
+    bind: Vec<IpAddr>,
     endpoints: Vec<SocketAddr>,
     /// The remote's, where there are several.
     lane_ports: Vec<u16>,
@@ -48,20 +50,27 @@ pub(super) struct Ways {
 
 impl Ways {
     /// `None` for `direct`.
-    pub(super) fn of(id: &ClusterId, gateway: &Gateway, facts: &NodeFacts, assigned: &Assigned) -> Option<Ways> {
+    pub(super) fn of(
+        id: &ClusterId,
+        gateway: &Gateway,
+        (intent, facts): (&ValidIntent, &NodeFacts),
+        assigned: &Assigned,
+    ) -> Option<Ways> {
         match gateway {
             Gateway::Server(server) => Some(Ways {
                 listen_ports: assigned.listen_ports(id, server),
+                bind: bind_of(server, intent, facts),
                 endpoints: Vec::new(),
                 lane_ports: Vec::new(),
                 port: 0,
                 keepalive_seconds: None,
             }),
-            Gateway::Client(GatewayClient { reach: Reach::Wireguard { candidates, ports }, .. }) => {
+            Gateway::Client(GatewayClient { reach: Reach::Wireguard { candidates, ports }, listener, .. }) => {
                 let port = *ports.first()?;
                 let addresses = candidates_of(candidates, facts).into_iter();
                 Some(Ways {
                     listen_ports: vec![0; ports.len()],
+                    bind: listener.bind.clone(),
                     endpoints: addresses.map(|address| SocketAddr::new(address, port)).collect(),
                     lane_ports: if ports.len() > 1 { ports.clone() } else { Vec::new() },
                     port,
@@ -107,7 +116,8 @@ pub(super) fn tunnel(
         (key.key, peer)
     };
     let peers = remote.keys.iter().map(peer).collect();
-    Some(Tunnel { mtu: gateway.mtu(), listen_ports: ways.listen_ports.clone(), addresses, peers })
+    let secret = gateway.listener().secret.clone();
+    Some(Tunnel { mtu: gateway.mtu(), listen_ports: ways.listen_ports, bind: ways.bind, secret, addresses, peers })
 }
 
 /// The first external CIDR of its family holds the reserved addresses.

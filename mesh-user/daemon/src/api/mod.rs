@@ -83,6 +83,8 @@ pub struct Snapshot {
     /// What packets are judged by.
     pub tables: Arc<Slots>,
     pub listen_ports: BTreeMap<DeviceName, Vec<u16>>,
+    /// Public halves of the key pairs that gateways name, by the names of the secrets.
+    pub gateway_keys: BTreeMap<String, PublicKey>,
     pub hooks: BTreeMap<DeviceName, HookReport>,
     pub problems: Vec<String>,
     pub notices: Vec<String>,
@@ -104,6 +106,7 @@ impl Default for Snapshot {
             plan: Arc::default(),
             tables: Arc::default(),
             listen_ports: BTreeMap::new(),
+            gateway_keys: BTreeMap::new(),
             hooks: BTreeMap::new(),
             problems: Vec::new(),
             notices: Vec::new(),

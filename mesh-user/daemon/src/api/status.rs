@@ -294,7 +294,14 @@ mod tests {
             announced: BTreeMap::new(),
         };
         let peers = BTreeMap::from([(KEY, peer)]);
-        let tunnel = Tunnel { mtu: 1_340, listen_ports: vec![51_840], addresses: [].into(), peers };
+        let tunnel = Tunnel {
+            mtu: 1_340,
+            listen_ports: vec![51_840],
+            bind: Vec::new(),
+            secret: None,
+            addresses: [].into(),
+            peers,
+        };
         let plan = Plan { connections: [(ID, known)].into(), tunnels: [(device(), tunnel)].into(), ..Plan::default() };
         Snapshot { plan: Arc::new(plan), listen_ports: [(device(), vec![51_840])].into(), ..Snapshot::default() }
     }

@@ -29,6 +29,7 @@ impl Control {
             plan: Arc::clone(&self.plan),
             tables: self.world.tables(),
             listen_ports: self.world.listen_ports(),
+            gateway_keys: self.world.public_keys(),
             hooks: self.world.hooks(),
             problems: self.problems(),
             live_groups: self.world.live_groups(),

@@ -5,7 +5,7 @@
 use std::{
     io,
     mem::{self, MaybeUninit},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
     ptr,
 };
@@ -82,7 +82,13 @@ pub struct Received {
 impl UdpSockets {
     /// Binds all addresses of this thread's network namespace. Port 0: any that is free in both families.
     pub fn bind(port: u16) -> anyhow::Result<UdpSockets> {
-        UdpSockets::bind_as(port, Sharing::Alone)
+        UdpSockets::bind_as(port, &[], Sharing::Alone)
+    }
+
+    /// Binds these addresses alone, at most one of each family; none: all. Without an IPv4 address the IPv4 socket is on the
+    /// loopback, where nobody calls.
+    pub fn bind_to(port: u16, addresses: &[IpAddr]) -> anyhow::Result<UdpSockets> {
+        UdpSockets::bind_as(port, addresses, Sharing::Alone)
     }
 
     /// Several sockets of one port; which of them gets a message is for a program to choose
@@ -94,20 +100,26 @@ impl UdpSockets {
             socket.share().context("share a bound UDP port")?;
         }
         let port = first.port;
-        let others = (1..count).map(|_| UdpSockets::bind_as(port, Sharing::Shared));
+        let others = (1..count).map(|_| UdpSockets::bind_as(port, &[], Sharing::Shared));
         std::iter::once(Ok(first)).chain(others).collect()
     }
 
-    fn bind_as(port: u16, sharing: Sharing) -> anyhow::Result<UdpSockets> {
+    fn bind_as(port: u16, addresses: &[IpAddr], sharing: Sharing) -> anyhow::Result<UdpSockets> {
+        let first = |v4: bool| addresses.iter().find(|address| address.is_ipv4() == v4).copied();
+        let nowhere = IpAddr::V4(if addresses.is_empty() { Ipv4Addr::UNSPECIFIED } else { Ipv4Addr::LOCALHOST });
+        let here = first(true).unwrap_or(nowhere);
+        let here_v6 = first(false).or(addresses.is_empty().then_some(Ipv6Addr::UNSPECIFIED.into()));
         for _ in 0..PORT_ATTEMPTS {
-            let any = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port));
-            let v4 = retry_in_use(|| UdpSocket::bind(any, sharing))
-                .with_context(|| format!("bind UDP port {port}: is another process using it?"))?;
+            let v4 = retry_in_use(|| UdpSocket::bind(SocketAddr::new(here, port), sharing))
+                .with_context(|| format!("bind UDP port {port} of {here}: is another process using it?"))?;
             let bound = v4.local_port().context("read the bound UDP port")?;
-            match UdpSocket::bind(SocketAddr::V6(SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, bound, 0, 0)), sharing) {
+            let Some(here) = here_v6 else { return Ok(UdpSockets { v4, v6: None, port: bound }) };
+            match UdpSocket::bind(SocketAddr::new(here, bound), sharing) {
                 Ok(v6) => return Ok(UdpSockets { v4, v6: Some(v6), port: bound }),
                 Err(error) if port == 0 && error.kind() == io::ErrorKind::AddrInUse => {}
-                Err(error) if is_without_ipv6(&error) => return Ok(UdpSockets { v4, v6: None, port: bound }),
+                Err(error) if here.is_unspecified() && is_without_ipv6(&error) => {
+                    return Ok(UdpSockets { v4, v6: None, port: bound });
+                }
                 Err(error) => {
                     return Err(error)
                         .with_context(|| format!("bind UDP port {bound} for IPv6: is another process using it?"));

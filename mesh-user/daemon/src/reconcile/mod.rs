@@ -11,6 +11,7 @@ mod neighbours;
 mod notes;
 mod peers;
 mod programs;
+mod secrets;
 mod sysctls;
 mod tables;
 mod tunnels;
@@ -54,6 +55,8 @@ pub struct World {
     shards: Arc<Shards>,
     /// Of this cluster, for every tunnel.
     secret: StaticSecret,
+    /// Of gateways that name their own, as far as they were loaded.
+    secrets: BTreeMap<String, StaticSecret>,
     state: StateDirectory,
     record: Record,
     /// As of the last observation, and kept in step with what we make and delete.
@@ -96,6 +99,7 @@ impl World {
             netlink,
             shards,
             secret,
+            secrets: BTreeMap::new(),
             state,
             record,
             links,

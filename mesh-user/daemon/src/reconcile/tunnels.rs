@@ -4,6 +4,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
     num::NonZeroUsize,
     path::Path,
 };
@@ -37,12 +38,20 @@ pub(super) struct LiveTunnel {
     listen_ports: Vec<u16>,
     /// The ports that they became.
     ports: Vec<u16>,
+    bind: Vec<IpAddr>,
+    /// Of the key pair; `None`: the node's own.
+    secret: Option<String>,
     pub(super) peers: BTreeMap<PublicKey, Peer>,
 }
 
 impl LiveTunnel {
     pub(super) fn lanes(&self) -> usize {
         self.ports.len()
+    }
+
+    /// In what stays from the start of a tunnel to its end.
+    fn is_as(&self, tunnel: &Tunnel) -> bool {
+        self.bind == tunnel.bind && self.secret == tunnel.secret
     }
 }
 
@@ -53,7 +62,7 @@ impl World {
         let mut adopted = 0;
         for (device, tunnel) in &plan.tunnels {
             if self.record.tunnels.contains(device) && self.link(device).is_some_and(Link::is_tun) {
-                self.open_tunnel(device, tunnel.mtu, &tunnel.listen_ports)?;
+                self.open_tunnel(device, tunnel)?;
                 for (key, peer) in tunnel.peers.iter().filter(|_| with_peers) {
                     self.add_peer(device, *key, peer)?;
                 }
@@ -78,7 +87,10 @@ impl World {
             let Some(link) = self.link(device).filter(|link| link.is_tun()) else { continue };
             let live = self.tunnels.get(device);
             let works = match live {
-                Some(live) => live.index == link.index && link.up,
+                Some(live) => {
+                    let is_as_planned = plan.tunnels.get(device).is_none_or(|tunnel| live.is_as(tunnel));
+                    live.index == link.index && link.up && is_as_planned
+                }
                 // What is left of an earlier run is there to be removed, or else to be made work.
                 None => !plan.tunnels.contains_key(device),
             };
@@ -88,6 +100,8 @@ impl World {
             let tunnel = Tunnel {
                 mtu: u16::try_from(link.mtu).unwrap_or(u16::MAX),
                 listen_ports: live.map(|live| live.listen_ports.clone()).unwrap_or_default(),
+                bind: live.map(|live| live.bind.clone()).unwrap_or_default(),
+                secret: live.and_then(|live| live.secret.clone()),
                 addresses: own,
                 peers: live.map(|live| live.peers.clone()).unwrap_or_default(),
             };
@@ -102,17 +116,21 @@ impl World {
             if let Step::CreateTunnel(device, _) = step {
                 self.check_device(device)?;
             }
-            let (device, ports) = match step {
+            let (device, ports, addresses) = match step {
                 Step::CreateTunnel(device, tunnel) if !self.tunnels.contains_key(device) => {
-                    (device, &tunnel.listen_ports)
+                    (device, &tunnel.listen_ports, tunnel.bind.as_slice())
                 }
-                Step::SetListenPorts(device, ports) => (device, ports),
+                Step::SetListenPorts(device, ports) => {
+                    let bound = self.tunnels.get(device).map(|live| live.bind.as_slice());
+                    (device, ports, bound.unwrap_or_default())
+                }
                 _ => continue,
             };
             // A port that moves between tunnels of ours is free when its step comes.
             let is_ours = |port: &u16| *port != 0 && self.tunnels.values().any(|live| live.listen_ports.contains(port));
             if !ports.iter().any(is_ours) {
-                self.sockets.insert((device.clone(), ports.clone()), bind(device, ports)?);
+                let sockets = bind(device, ports, addresses)?;
+                self.sockets.insert((device.clone(), ports.clone()), sockets);
             }
         }
         Ok(())
@@ -130,9 +148,10 @@ impl World {
 
     /// Device, sockets, MTU, and up. Addresses and peers come by steps of their own.
     pub(super) async fn create_tunnel(&mut self, device: &DeviceName, tunnel: &Tunnel) -> Result<()> {
-        let same_device = self.tunnels.get(device).is_some_and(|live| self.index(device) == Some(live.index));
+        let is_same = |live: &LiveTunnel| self.index(device) == Some(live.index) && live.is_as(tunnel);
+        let same_device = self.tunnels.get(device).is_some_and(is_same);
         if !same_device {
-            self.open_tunnel(device, tunnel.mtu, &tunnel.listen_ports)?;
+            self.open_tunnel(device, tunnel)?;
             self.links = self.netlink.links().await?;
             let index = self.index(device).with_context(|| format!("{}: the device vanished", device))?;
             self.tunnel(device)?.index = index;
@@ -170,7 +189,8 @@ impl World {
         if live.ports.len() != ports.len() || ports.iter().any(is_kept) {
             return self.reopen_tunnel(device, ports);
         }
-        let sockets = self.sockets_for(device, ports)?;
+        let addresses = live.bind.clone();
+        let sockets = self.sockets_for(device, ports, &addresses)?;
         let bound = sockets.iter().map(UdpSockets::port).collect();
         self.shards.apply(Command::SetSockets(device.clone(), sockets))?;
         let live = self.tunnel(device)?;
@@ -181,8 +201,17 @@ impl World {
 
     fn reopen_tunnel(&mut self, device: &DeviceName, ports: &[u16]) -> Result<()> {
         let mtu = self.link(device).map_or(0, |link| link.mtu);
-        let peers = std::mem::take(&mut self.tunnel(device)?.peers);
-        self.open_tunnel(device, u16::try_from(mtu).unwrap_or(u16::MAX), ports)?;
+        let live = self.tunnel(device)?;
+        let peers = std::mem::take(&mut live.peers);
+        let tunnel = Tunnel {
+            mtu: u16::try_from(mtu).unwrap_or(u16::MAX),
+            listen_ports: ports.to_vec(),
+            bind: live.bind.clone(),
+            secret: live.secret.clone(),
+            addresses: BTreeSet::new(),
+            peers: BTreeMap::new(),
+        };
+        self.open_tunnel(device, &tunnel)?;
         peers.iter().try_for_each(|(key, peer)| self.add_peer(device, *key, peer))
     }
 
@@ -222,32 +251,37 @@ impl World {
     }
 
     /// Hands device and sockets to the shards.
-    fn open_tunnel(&mut self, device: &DeviceName, mtu: u16, ports: &[u16]) -> Result<()> {
+    fn open_tunnel(&mut self, device: &DeviceName, tunnel: &Tunnel) -> Result<()> {
         if self.tunnels.remove(device).is_some() {
             // The device is gone, or gets other queues; its sockets hold the ports.
             self.shards.apply(Command::RemoveTunnel(device.clone()))?;
         }
-        let sockets = self.sockets_for(device, ports)?;
+        let secret = self.secret_of(tunnel.secret.as_deref())?;
+        let ports = &tunnel.listen_ports;
+        let sockets = self.sockets_for(device, ports, &tunnel.bind)?;
         let bound = sockets.iter().map(UdpSockets::port).collect();
         let count = NonZeroUsize::new(ports.len()).with_context(|| format!("{device}: has no port"))?;
         let queues = Tun::open(device, count)?.into_iter().zip(sockets);
         let index = self.index(device).unwrap_or_default();
         self.shards.apply(Command::AddTunnel {
             device: device.clone(),
-            mtu,
-            secret: Some(self.secret.clone()),
+            mtu: tunnel.mtu,
+            secret: Some(secret),
             spread: Spread::Lanes,
             queues: queues.map(|(tun, sockets)| Queue { tun, sockets }).collect(),
             routing: Routing::Plan,
         })?;
-        let live = LiveTunnel { index, listen_ports: ports.to_vec(), ports: bound, peers: BTreeMap::new() };
+        let (bind, secret) = (tunnel.bind.clone(), tunnel.secret.clone());
+        let live =
+            LiveTunnel { index, listen_ports: ports.clone(), ports: bound, bind, secret, peers: BTreeMap::new() };
         self.tunnels.insert(device.clone(), live);
         self.update_wireguard_ports()
     }
 
     /// Those that were bound in advance, or new ones.
-    fn sockets_for(&mut self, device: &DeviceName, ports: &[u16]) -> Result<Vec<UdpSockets>> {
-        self.sockets.remove(&(device.clone(), ports.to_vec())).map_or_else(|| bind(device, ports), Ok)
+    fn sockets_for(&mut self, device: &DeviceName, ports: &[u16], addresses: &[IpAddr]) -> Result<Vec<UdpSockets>> {
+        let prepared = self.sockets.remove(&(device.clone(), ports.to_vec()));
+        prepared.map_or_else(|| bind(device, ports, addresses), Ok)
     }
 
     pub(super) fn update_wireguard_ports(&mut self) -> Result<()> {
@@ -262,9 +296,9 @@ impl World {
     }
 }
 
-fn bind(device: &DeviceName, ports: &[u16]) -> Result<Vec<UdpSockets>> {
+fn bind(device: &DeviceName, ports: &[u16], addresses: &[IpAddr]) -> Result<Vec<UdpSockets>> {
     let bind = |port: &u16| {
-        UdpSockets::bind(*port).with_context(|| {
+        UdpSockets::bind_to(*port, addresses).with_context(|| {
             format!(
                 "the tunnel {device} cannot listen on UDP port {port}: `ss -ulpn sport = :{port}` shows who has it; stop \
                  that, or give the gateway another port"

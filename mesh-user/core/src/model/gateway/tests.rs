@@ -173,3 +173,19 @@ fn templates_that_are_no_good() {
         "'direct' is given as GatewayClient on both sides",
     );
 }
+
+#[test]
+fn unequal_mtus_are_refused_and_both_named() {
+    let annotated =
+        |mtu: &str| KEY.replace("  name: cl02", &format!("  annotations: {{ mesh/mtu: \"{mtu}\" }}\n  name: cl02"));
+    assert!(intent(SETTINGS, &[CONFIGURATION, CLIENT, &annotated("1340")]).validate().is_ok());
+    assert_says(
+        &[CONFIGURATION, CLIENT, &annotated("1420")],
+        "PublicKey default/cl02: metadata.annotations.mesh/mtu: the MTU of cl02 is 1420, and that of GatewayClient \
+         default/client (1.yaml) is 1340",
+    );
+    assert_says(&[CONFIGURATION, SERVER, &annotated("1280")], "that of GatewayServer default/server (1.yaml) is 1340");
+    assert_says(&[&annotated("big")], "metadata.annotations.mesh/mtu: \"big\"; write the bytes as a number");
+    // Before there is a gateway nothing can be compared.
+    assert!(intent(SETTINGS, &[CONFIGURATION, &annotated("9000")]).validate().is_ok());
+}

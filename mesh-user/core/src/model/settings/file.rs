@@ -81,6 +81,9 @@ pub(super) struct GatewaySection {
     pub(super) enabled: bool,
     pub(super) index: Option<Spanned<u8>>,
     pub(super) nodes: Vec<Spanned<String>>,
+    pub(super) advertise: Vec<Spanned<String>>,
+    pub(super) advertise_command: Option<Spanned<Vec<String>>>,
+    pub(super) load_balancer_pool: Vec<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
@@ -169,7 +172,8 @@ pub(super) struct InstanceSection {
 
 impl Default for GatewaySection {
     fn default() -> Self {
-        GatewaySection { enabled: true, index: None, nodes: Vec::new() }
+        let (index, nodes, advertise, advertise_command, load_balancer_pool) = Default::default();
+        GatewaySection { enabled: true, index, nodes, advertise, advertise_command, load_balancer_pool }
     }
 }
 

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use toml::Spanned;
 
-use super::{file::GatewaySection, reading::Reading};
+use super::{advertise::Advertise, file::GatewaySection, reading::Reading};
 use crate::model::{cluster::Cluster, public_key::MAX_GATEWAYS};
 
 /// The part of a node in the connections of its cluster.
@@ -17,11 +17,12 @@ pub struct GatewaySettings {
     pub index: u8,
     /// Where a worker reaches the gateway nodes, without a tunnel.
     pub nodes: Vec<IpAddr>,
+    pub advertise: Advertise,
 }
 
 impl Default for GatewaySettings {
     fn default() -> Self {
-        GatewaySettings { enabled: true, index: 0, nodes: Vec::new() }
+        GatewaySettings { enabled: true, index: 0, nodes: Vec::new(), advertise: Advertise::default() }
     }
 }
 
@@ -42,7 +43,8 @@ impl Reading<'_> {
             }
             _ => {}
         }
-        GatewaySettings { enabled: section.enabled, index, nodes }
+        let advertise = self.advertise_of_gateways(section);
+        GatewaySettings { enabled: section.enabled, index, nodes, advertise }
     }
 
     fn gateway_index(&mut self, index: &Spanned<u8>, cluster: Option<&Cluster>) -> u8 {

@@ -1,6 +1,7 @@
 //! What `meshd.toml` says, one section per file; [`mod@file`] has the form of all of them.
 
 mod access;
+mod advertise;
 mod cluster;
 mod dns;
 mod file;
@@ -30,6 +31,7 @@ use crate::{
 };
 
 pub use access::{ApiListener, PrincipalName};
+pub use advertise::Advertise;
 pub use dns::DnsSettings;
 pub use gateway::GatewaySettings;
 pub use groups::GroupSettings;

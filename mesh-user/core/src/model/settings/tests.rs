@@ -210,12 +210,19 @@ fn a_node_is_called_after_its_host() {
 fn a_node_is_a_gateway_unless_it_says_where_the_gateways_are() {
     let text = |rest: &str| format!("cluster_id = \"cl01\"\n[cidr]\npod = [\"10.243.0.0/16\"]\n{rest}");
     let gateway = |rest: &str| Settings::parse("meshd.toml", &text(rest)).map(|settings| settings.gateway);
-    assert_eq!(gateway(""), Ok(GatewaySettings { enabled: true, index: 0, nodes: Vec::new() }));
+    assert_eq!(gateway(""), Ok(GatewaySettings::default()));
     let worker = gateway("[gateway]\nenabled = false\nnodes = [\"192.0.2.1\", \"192.0.2.2\"]\n").unwrap();
     assert_eq!((worker.enabled, worker.nodes.len()), (false, 2));
+    let told = "[gateway]\nadvertise = [\"gw.example\", \"192.0.2.1\"]\nadvertise_command = [\"/bin/x\", \"y\"]\n\
+                load_balancer_pool = [\"192.0.2.128/28\"]\n";
+    let told = gateway(told).unwrap().advertise;
+    assert_eq!((told.addresses.len(), told.command.len(), told.pool.len()), (2, 2, 1));
     for (rest, expected) in [
         ("[gateway]\nenabled = false\n", "gateway.nodes: a worker without gateway nodes"),
         ("[gateway]\nnodes = [\"192.0.2.1\"]\n", "meshd.toml:5: gateway.nodes: this node is a gateway node itself"),
+        ("[gateway]\nadvertise = [\"10.0.0.300\"]\n", "meshd.toml:5: gateway.advertise: \"10.0.0.300\" is neither"),
+        ("[gateway]\nadvertise_command = [\"x\"]\n", "meshd.toml:5: gateway.advertise_command: [\"x\"] does not begin"),
+        ("[gateway]\nload_balancer_pool = [\"10.0.0.1/8\"]\n", "meshd.toml:5: gateway.load_balancer_pool: "),
         ("[gateway]\nindex = 8\n", "meshd.toml:5: gateway.index: 8; write 0 to 7"),
         ("external = [\"10.70.0.0/29\"]\n[gateway]\nindex = 3\n", "gateway.index: 3: 10.70.0.0/29 has no reserved"),
     ] {

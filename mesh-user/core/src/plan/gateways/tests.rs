@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    model::fixtures::{CLIENT, CONFIGURATION, KEY, SERVER, facts, of, valid},
+    model::fixtures::{CLIENT, CONFIGURATION, KEY, SERVER, SETTINGS, facts, intent, of, valid},
     plan::{Plan, plan},
 };
 
@@ -58,11 +58,11 @@ fn as_many_ports_as_lanes_and_no_port_twice() {
     let key =
         KEY.replace("BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=", "CAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAg=");
     let two = [CONFIGURATION, &lanes, KEY, &of("cl03", CONFIGURATION), &of("cl03", &lanes), &of("cl03", &key)];
-    let (plan, given) = planned(&two, &facts(), &Allocations::default());
-    let all: BTreeSet<u16> = [ports(&plan, "mesh-cl02"), ports(&plan, "mesh-cl03")].concat().into_iter().collect();
+    let (three, given) = planned(&two, &facts(), &Allocations::default());
+    let all: BTreeSet<u16> = [ports(&three, "mesh-cl02"), ports(&three, "mesh-cl03")].concat().into_iter().collect();
     assert_eq!(all.len(), 6);
     // Fewer lanes: the first ports stay. More: they are added.
-    let before = ports(&plan, "mesh-cl02");
+    let before = ports(&three, "mesh-cl02");
     let (fewer, _) = planned(&[CONFIGURATION, SERVER, KEY], &facts(), &given);
     assert_eq!(ports(&fewer, "mesh-cl02"), before[..1]);
     let four = server("ports: [1, 2, 3, 4]\n    serviceType: NodePort");
@@ -71,7 +71,7 @@ fn as_many_ports_as_lanes_and_no_port_twice() {
     // A port that was chosen is not to be given to another.
     let fixed = of("cl03", &server(&format!("nodePort: {}\n    serviceType: NodePort", before[0])));
     let both = valid(&[CONFIGURATION, SERVER, KEY, &of("cl03", CONFIGURATION), &fixed]);
-    let refused = super::super::plan(&both, &facts(), &given).unwrap_err().to_string();
+    let refused = plan(&both, &facts(), &given).unwrap_err().to_string();
     assert!(refused.contains("was given to the gateway server of cl02"), "{refused}");
 }
 
@@ -90,6 +90,53 @@ fn what_clients_are_told_by_service_type() {
     for word in ["advertise", "advertise_command", "load_balancer_pool", "--gw-server-service-type NodePort"] {
         assert!(without.contains(word), "{word} in {without}");
     }
+}
+
+#[test]
+fn the_address_of_a_load_balancer_has_four_sources() {
+    let balancer = server("serviceType: LoadBalancer");
+    let told = |section: &str, facts: &NodeFacts, previous: &Allocations| {
+        let settings = format!("{SETTINGS}[gateway]\n{section}");
+        let valid = intent(&settings, &[CONFIGURATION, &balancer, KEY]).validate().unwrap();
+        let (plan, given) = plan(&valid, facts, previous).unwrap();
+        let endpoint = endpoint(&plan).clone();
+        let addresses: Vec<_> = endpoint.addresses.iter().map(ToString::to_string).collect();
+        (addresses.join(","), endpoint.unassigned.unwrap_or_default(), plan, given)
+    };
+    let none = Allocations::default();
+    let (addresses, ..) = told("advertise = [\"gw.example\", \"198.51.100.1\"]", &facts(), &none);
+    assert_eq!(addresses, "gw.example,198.51.100.1");
+
+    let command = "advertise_command = [\"/bin/x\"]";
+    assert!(told(command, &facts(), &none).1.contains("did not end yet"));
+    let mut said = facts();
+    said.advertised = Some(Ok(vec!["198.51.100.2".parse().unwrap()]));
+    assert_eq!(told(command, &said, &none).0, "198.51.100.2");
+    said.advertised = Some(Err("/bin/x: not found".to_owned()));
+    assert!(told(command, &said, &none).1.contains("not found"));
+
+    let pool = "load_balancer_pool = [\"192.0.2.0/30\"]";
+    let (addresses, _, plan, given) = told(pool, &facts(), &none);
+    // The first one is that of the node itself.
+    assert_eq!(addresses, "192.0.2.2");
+    let address = plan.addresses.first().unwrap();
+    assert_eq!((address.device.0.as_str(), address.address.to_string().as_str()), ("lo", "192.0.2.2/32"));
+    let mut later = facts();
+    later.interfaces.insert(DeviceName("lo".to_owned()), vec!["192.0.2.2/32".parse().unwrap()]);
+    assert_eq!(told(pool, &later, &given).0, "192.0.2.2");
+    let mut full = later;
+    full.interfaces.insert(DeviceName("eth9".to_owned()), vec!["192.0.2.1/24".parse().unwrap()]);
+    assert!(told(pool, &full, &none).1.contains("no free address"));
+}
+
+#[test]
+fn a_private_server_is_bound_to_the_cluster_alone() {
+    let bind = |lines: &str| {
+        let (plan, _) = planned(&[CONFIGURATION, &server(lines), KEY], &facts(), &Allocations::default());
+        plan.tunnels.values().next().unwrap().bind.clone()
+    };
+    assert_eq!(bind("serviceType: ClusterIP"), ["10.243.0.1".parse::<IpAddr>().unwrap()]);
+    assert!(bind("serviceType: NodePort").is_empty() && bind("port: 5").is_empty());
 }
 
 #[test]
