@@ -86,13 +86,14 @@ fn read(path: &Path) -> Result<Vec<Manifest>, Failure> {
 }
 
 fn text(reply: &ApplyReply, output: Output) -> String {
-    let is_other = |applied: &&Applied| applied.action != Action::Unchanged;
+    let is_other = |applied: &&Applied| !matches!(applied.action, Action::Unchanged | Action::Skipped);
     let name = |applied: &Applied| format!("{}/{}", applied.kind.to_ascii_lowercase(), applied.name);
     if output == Output::Name {
         return reply.changes.iter().map(|applied| name(applied) + "\n").collect();
     }
     let verb = |action: Action| match (action, reply.dry_run) {
         (Action::Unchanged, _) => "unchanged",
+        (Action::Skipped, _) => "left to its node, which makes it",
         (Action::Created, false) => "created",
         (Action::Changed, false) => "changed",
         (Action::Deleted, false) => "deleted",
@@ -124,15 +125,17 @@ mod tests {
             applied(Action::Created, "a", &[]),
             applied(Action::Changed, "b", &["description: \"x\" -> \"y\""]),
             applied(Action::Unchanged, "c", &[]),
+            applied(Action::Skipped, "d", &[]),
         ];
         let mut reply = ApplyReply { schema: 1, dry_run: false, changes, plan: Vec::new() };
-        let done =
-            "networkgroup/a created\nnetworkgroup/b changed\n  description: \"x\" -> \"y\"\nnetworkgroup/c unchanged\n";
+        let done = "networkgroup/a created\nnetworkgroup/b changed\n  description: \"x\" -> \"y\"\nnetworkgroup/c unchanged\n\
+             networkgroup/d left to its node, which makes it\n";
         assert_eq!(text(&reply, Output::Table), done);
-        assert_eq!(text(&reply, Output::Name), "networkgroup/a\nnetworkgroup/b\nnetworkgroup/c\n");
+        assert_eq!(text(&reply, Output::Name), "networkgroup/a\nnetworkgroup/b\nnetworkgroup/c\nnetworkgroup/d\n");
         reply.dry_run = true;
         assert!(text(&reply, Output::Table).starts_with("networkgroup/a would be created\n"));
         reply.changes.drain(..2);
+        reply.changes.truncate(1);
         assert_eq!(text(&reply, Output::Table), "networkgroup/c unchanged\nNothing to change.\n");
     }
 

@@ -71,6 +71,8 @@ pub enum Action {
     Created,
     Changed,
     Unchanged,
+    /// A peer that nodes make themselves: left to its node.
+    Skipped,
     Deleted,
 }
 

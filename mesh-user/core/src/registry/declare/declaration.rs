@@ -30,7 +30,8 @@ pub enum Declared {
         group: String,
         member: MemberSpec,
     },
-    /// An external one with a label, which no other external peer of the group has.
+    /// An external one with a label, which no other external peer of the group has; or one of those that nodes make, which
+    /// is left to its node.
     Peer {
         group: String,
         peer: PeerSpec,

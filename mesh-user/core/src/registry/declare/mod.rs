@@ -13,10 +13,13 @@ mod read;
 
 use std::collections::BTreeMap;
 
-use super::{Author, Change, Ids, Key, Refusal, Registry, Rules, decide};
+use super::{Author, Change, Ids, Key, Refusal, RefusalCode, Registry, Rules, decide};
 use crate::{
-    api::Applied,
-    model::{Place, Problems, group::GroupId},
+    api::{Action, Applied},
+    model::{
+        Place, Problems,
+        group::{GroupId, PeerKind},
+    },
 };
 
 pub use declaration::{Declaration, Declared, GroupSpec};
@@ -77,6 +80,11 @@ struct Declaring<'a> {
 
 impl Declaring<'_> {
     fn take(&mut self, declaration: &Declaration) -> Result<(), Refusal> {
+        if let Declared::Peer { peer, .. } = &declaration.declared
+            && peer.kind == PeerKind::CleverPeer
+        {
+            return self.skip(declaration);
+        }
         let before = self.find(declaration)?;
         let old = before.as_ref().and_then(|key| self.draft.now.value(key));
         let change = self.decide(declaration)?;
@@ -92,6 +100,18 @@ impl Declaring<'_> {
                 Err(Refusal::conflict("", message, "keep one of them"))
             }
         }
+    }
+
+    /// So that what `get` prints can be applied. In the directory it would be a wish that nobody fulfils.
+    fn skip(&mut self, declaration: &Declaration) -> Result<(), Refusal> {
+        if self.author == Author::File {
+            let hint = "declare the [[instance]] in the settings of the node, or an ExternalPeer";
+            let message = "peers of this type are made by the nodes that run them";
+            return Err(Refusal::new(RefusalCode::Invalid, "type", message.to_owned(), hint));
+        }
+        let (kind, name) = (declaration.declared.kind().to_owned(), declaration.name().to_owned());
+        self.applied.push(Applied { action: Action::Skipped, kind, name, diff: Vec::new() });
+        Ok(())
     }
 
     /// The key of what is declared, if that is there.

@@ -190,9 +190,6 @@ fn member(fields: &mut Fields<'_>, id: MemberId) -> MemberSpec {
 
 fn peer(spec: &mut Fields<'_>, label: &Label) -> Option<Declared> {
     let kind = parsed(spec, "type").unwrap_or(PeerKind::ExternalPeer);
-    if kind == PeerKind::CleverPeer {
-        spec.report("type", "such peers are made by the nodes that run them", "declare an ExternalPeer");
-    }
     let group = required(spec, "group");
     let public_key = required::<PublicKey>(spec, "publicKey");
     let role = parsed(spec, "role").unwrap_or(PeerRole::Client);

@@ -152,7 +152,7 @@ fn fields_that_are_wrong_are_named() {
             format!("{peer}{{ group: g, publicKey: x, role: boss, ip: y, port: 0 }}"),
             "spec.publicKey spec.role spec.ip spec.port",
         ),
-        (format!("{peer}{{ type: CleverPeer }}"), "spec.type spec.group spec.publicKey"),
+        (format!("{peer}{{ type: CleverPeer }}"), "spec.group spec.publicKey"),
         ("apiVersion: mesh/v1\nkind: Pear\nmetadata: { name: a }\nspec: {}".into(), "kind"),
         ("apiVersion: mesh/v1\nkind: AccessRule\nmetadata: { name: r }".into(), "spec"),
         ("a: [".into(), ""),
@@ -263,6 +263,20 @@ fn what_is_shown_can_be_applied() {
     let applied = world.declare(Author::Api, &texts.join("\n---\n"), false).unwrap();
     assert_eq!(applied.len(), 7);
     assert!(applied.iter().all(|applied| applied.action == Action::Unchanged), "{applied:?}");
+}
+
+/// Peers that nodes made are shown with the others, and left to their nodes.
+#[test]
+fn peers_of_nodes_are_skipped_and_are_nothing_for_the_directory() {
+    let mut world = World::default();
+    world.declare(Author::Api, SHOP, false).unwrap();
+    let peer = "apiVersion: mesh/v1\nkind: Peer\nmetadata: { name: p1 }\nspec: { group: shop, type: CleverPeer, \
+                parentMember: app_web, publicKey: \"AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=\" }\n";
+    let before = world.registry.clone();
+    assert_eq!(actions(&world.declare(Author::Api, peer, false).unwrap()), [(Action::Skipped, "Peer", "shop/p1")]);
+    assert_eq!(world.registry, before);
+    let problems = world.problems(Author::File, peer);
+    assert!(problems.len() == 1 && problems[0].contains("spec.type"), "{problems:?}");
 }
 
 #[test]
