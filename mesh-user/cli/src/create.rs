@@ -338,6 +338,7 @@ fn made(reply: &ApplyReply) -> String {
         Action::Created => "created",
         Action::Changed => "changed",
         Action::Unchanged => "unchanged",
+        Action::Skipped => "left to its node, which makes it",
         Action::Deleted => "deleted",
     };
     let line = |kind: &str, name: &str, verb: &str| format!("{}/{name} {verb}\n", kind.to_ascii_lowercase());
