@@ -142,6 +142,7 @@ fn lanes(status: &Status) -> String {
         connection.lanes.iter().map(|lane| {
             vec![
                 connection.name.clone(),
+                lane.gateway.chars().take(8).collect(),
                 lane.port.to_string(),
                 lane.shard.to_string(),
                 format!("{:?}", lane.state),
@@ -153,7 +154,7 @@ fn lanes(status: &Status) -> String {
         })
     });
     let rows: Vec<_> = rows.collect();
-    table(&["LANE OF", "PORT", "SHARD", "STATE", "RECEIVED", "SENT", "HANDSHAKE", "ENDPOINT"], &rows)
+    table(&["LANE OF", "TO KEY", "PORT", "SHARD", "STATE", "RECEIVED", "SENT", "HANDSHAKE", "ENDPOINT"], &rows)
 }
 
 fn remaps(status: &Status) -> String {
@@ -202,6 +203,7 @@ mod tests {
 
     fn lane(port: u16, state: LaneState) -> Lane {
         Lane {
+            gateway: "BwcHBwcHBwc=".to_owned(),
             port,
             shard: usize::from(port - 51_840),
             state,

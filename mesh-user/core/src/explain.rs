@@ -268,6 +268,9 @@ fn way(route: &Route) -> String {
     match &route.target {
         RouteTarget::Device { device, .. } => format!("into {device}"),
         RouteTarget::Via { next_hop, .. } => format!("to {next_hop}"),
+        RouteTarget::Shared { next_hops } => {
+            format!("to {}", next_hops.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or "))
+        }
         RouteTarget::Unreachable => "nowhere: ICMP unreachable".to_owned(),
     }
 }

@@ -19,3 +19,4 @@ pub mod shown;
 pub mod template;
 pub mod tunnel;
 pub mod uapi;
+pub mod vigil;

@@ -6,6 +6,7 @@
 mod blocks;
 mod declared;
 mod groups;
+mod hearing;
 mod objects;
 mod telling;
 
@@ -31,6 +32,7 @@ use crate::{
     reconcile::World,
     registrar::Registrar,
     shard,
+    vigil::Silent,
 };
 pub use blocks::{Blocks, WantedBlocks};
 pub use groups::{Wanted, WantedGroups};
@@ -56,6 +58,8 @@ pub struct Wakes {
     /// Of the inter-cluster network: those of the store that this node follows.
     pub objects: watch::Receiver<WantedObjects>,
     pub wishes: mpsc::Receiver<Asked>,
+    /// Gateway nodes of the cluster that do not answer, where this node is a worker.
+    pub silent: watch::Receiver<Silent>,
 }
 
 /// Where the loop tells the others what it knows.
@@ -106,6 +110,7 @@ pub struct Control {
     blocked: BlockedInstances,
     /// What of them is still open.
     unclosed: Vec<String>,
+    silent: Silent,
 }
 
 impl Control {
@@ -139,6 +144,7 @@ impl Control {
             group_trouble: Vec::new(),
             blocked,
             unclosed: Vec::new(),
+            silent: Silent::new(),
         })
     }
 
@@ -172,6 +178,11 @@ impl Control {
                 }
                 asked = wakes.wishes.recv() => {
                     self.fulfil(asked.context("the API ended: restart meshd")?).await;
+                }
+                changed = wakes.silent.changed() => {
+                    changed.context("nobody asks the gateway nodes any more: restart meshd")?;
+                    let silent = wakes.silent.borrow_and_update().clone();
+                    self.heed(silent).await;
                 }
                 _ = heartbeat.tick() => self.look_again().await,
                 woken = wakes.manifests.recv() => {
@@ -300,28 +311,6 @@ impl Control {
         self.set_trouble(trouble);
     }
 
-    async fn hear(&mut self, event: shard::Event) {
-        match event {
-            shard::Event::TunLost(device) | shard::Event::SocketLost(device) if self.world.is_group(&device) => {
-                tracing::warn!(device = device.0, "the tunnel of a group lost its device or socket");
-                self.world.release_group(&device);
-                self.converge_groups().await;
-            }
-            shard::Event::SessionChanged(device, _) if self.world.is_group(&device) => self.world.note_session(),
-            shard::Event::TunLost(device) | shard::Event::SocketLost(device) => {
-                tracing::warn!(device = device.0, "the tunnel lost its device or socket");
-                self.world.forget_tunnel(&device);
-                self.repair().await;
-            }
-            shard::Event::SessionChanged(device, peer) => {
-                tracing::debug!(device = device.0, ?peer, "session changed");
-                if let Err(error) = self.world.remember_endpoint(&device, &peer) {
-                    tracing::warn!(device = device.0, ?peer, "{error:#}");
-                }
-            }
-        }
-    }
-
     fn validate(&self) -> Result<ValidIntent, Problems> {
         match (self.intent(self.stored()).validate(), self.declarations()) {
             (validated, Ok(_)) => validated,
@@ -346,6 +335,7 @@ impl Control {
     /// As they are now, with the network groups that keep away from connections.
     async fn facts(&mut self) -> Result<NodeFacts> {
         let mut facts = self.world.facts().await?;
+        facts.silent_gateways.clone_from(&self.silent);
         let registry = Arc::clone(&self.registrar.registry().borrow());
         facts.groups =
             registry.groups.values().map(|group| (group.group.network_ip, group.group.label.to_string())).collect();

@@ -35,6 +35,7 @@ use crate::{
     shard::{self, Shards},
     state::StateDirectory,
     store::RedbStore,
+    vigil,
     wg::Tunnels,
 };
 
@@ -70,6 +71,7 @@ pub async fn run(settings: Settings) -> Result<()> {
             Some(_) => outlets.objects.subscribe(),
         },
         wishes: asked,
+        silent: vigil::ask(&settings.gateway.nodes)?,
     };
     let (agent, agency) = Agent::new(&settings, registrar.clone(), state.clone(), outlets)?;
     let loaded = programs.then(|| Bpf::load(&settings.directories.pins, settings.log_bpf)).transpose()?;
@@ -78,6 +80,9 @@ pub async fn run(settings: Settings) -> Result<()> {
         world.log_programs()?;
     }
     let (plans, plan_reader) = watch::channel(Arc::new(Plan::default()));
+    if settings.gateway.enabled {
+        tokio::spawn(vigil::answer(plan_reader.clone()));
+    }
     let (snapshots, snapshot_reader) = watch::channel(Arc::default());
     let shown = PrivateKey::new(&key).context("the private key is all zeros, which is none")?;
     let sockets = Tunnels::new(&settings.directories.uapi, shown, state, snapshot_reader.clone(), Arc::clone(&shards));

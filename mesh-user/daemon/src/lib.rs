@@ -20,4 +20,5 @@ pub mod shard;
 pub mod state;
 pub mod store;
 pub mod telemetry;
+pub mod vigil;
 pub mod wg;

@@ -91,6 +91,8 @@ pub struct Connection {
 /// One way of a tunnelled connection: a UDP port at each end, with a session of its own.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Lane {
+    /// Public key of the gateway node of the remote that it leads to.
+    pub gateway: String,
     /// Our UDP port.
     pub port: u16,
     pub shard: usize,
@@ -108,7 +110,7 @@ pub enum LaneState {
     /// No session.
     Idle,
     Live,
-    /// What leaves does not arrive; the other lanes carry its share.
+    /// What leaves does not arrive; the others carry its share.
     Dead,
 }
 

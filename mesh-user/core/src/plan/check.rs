@@ -103,7 +103,7 @@ fn ways(plan: &Plan, violations: &mut Vec<Violation>) {
         let leads_out = to().any(|route| match &route.target {
             RouteTarget::Device { .. } => entry.role.has(Role::TUNNEL),
             RouteTarget::Via { .. } => entry.role.has(Role::DIRECT),
-            RouteTarget::Unreachable => false,
+            RouteTarget::Shared { .. } | RouteTarget::Unreachable => false,
         });
         if is_remote && !leads_out {
             violations.push(Violation::NoWay(*net));

@@ -74,6 +74,12 @@ impl Building<'_> {
     fn add_remote(&mut self, id: &ClusterId, remote: &Remote, share: &Share) {
         self.plan.routes.extend(share.presented.values().map(|net| kernel::unreachable(*net)));
         let Some(gateway) = remote.gateway.as_ref().filter(|_| remote.is_complete()) else { return };
+        let part = &self.intent.gateway;
+        if !part.enabled {
+            let silent = &self.facts.silent_gateways;
+            let ways = share.presented.values().filter_map(|net| kernel::way_of_worker(*net, &part.nodes, silent));
+            return self.plan.routes.extend(ways);
+        }
         let connection = ConnectionId(share.connection);
         let Some(transport) = self.transport(id, remote, gateway) else { return };
         let announced = self.table.announced.remove(id).unwrap_or_default();
@@ -183,6 +189,12 @@ fn finish(intent: &ValidIntent, mut plan: Plan, table: Table, reserved: &Reserve
     let hairpins = plan.table.iter().filter(|(_, entry)| entry.role == Role::PRESENTED).map(|(net, _)| *net);
     plan.routes.extend(hairpins.map(kernel::unreachable));
     plan.sysctls = kernel::sysctls(&plan);
+    if !intent.gateway.enabled {
+        // The hooks of a worker let through what the gateway nodes will judge.
+        plan.table.clear();
+        plan.remaps.clear();
+        plan.node = Default::default();
+    }
     plan
 }
 
@@ -312,6 +324,24 @@ sysctl net.ipv4.conf.pods0.forwarding = 1
         let tunnel = plan.tunnels.values().next().unwrap();
         let addresses: Vec<_> = tunnel.addresses.iter().map(ToString::to_string).collect();
         assert_eq!(addresses, ["10.70.0.2/32", "10.70.0.8/32"], "its own, and the one that all answer at");
+    }
+
+    #[test]
+    fn a_worker_routes_to_the_gateway_nodes_that_answer() {
+        let settings = format!("{SETTINGS}[gateway]\nenabled = false\nnodes = [\"10.1.0.1\", \"10.1.0.2\"]\n");
+        let valid = intent(&settings, &[CONFIGURATION, CLIENT, KEY]).validate().unwrap();
+        let routes = |silent: &[&str]| {
+            let silent_gateways = silent.iter().map(|text| text.parse().unwrap()).collect();
+            let facts = NodeFacts { silent_gateways, ..facts() };
+            let (plan, _) = plan(&valid, &facts, &Allocations::default()).unwrap();
+            assert!(plan.tunnels.is_empty() && plan.connections.is_empty() && plan.table.is_empty());
+            plan.to_string().lines().filter(|line| line.contains("10.71")).collect::<Vec<_>>().join("\n")
+        };
+        let both = "route 10.71.0.0/16 via 10.1.0.1 or 10.1.0.2 metric 100\n\
+                    route 10.71.0.0/16 unreachable metric 4278198272";
+        assert_eq!(routes(&[]), both);
+        assert_eq!(routes(&["10.1.0.1"]), both.replace("10.1.0.1 or ", ""));
+        assert_eq!(routes(&["10.1.0.1", "10.1.0.2"]), both, "the questions may be filtered");
     }
 
     #[test]

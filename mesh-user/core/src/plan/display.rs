@@ -152,6 +152,10 @@ impl fmt::Display for Line<'_, Route> {
             RouteTarget::Device { device, source, mtu: Some(mtu) } => (format!("dev {device} mtu {mtu}"), source),
             RouteTarget::Device { device, source, mtu: None } => (format!("dev {device}"), source),
             RouteTarget::Via { next_hop, source } => (format!("via {next_hop}"), source),
+            RouteTarget::Shared { next_hops } => {
+                let hops: Vec<String> = next_hops.iter().map(ToString::to_string).collect();
+                (format!("via {}", hops.join(" or ")), &None)
+            }
         };
         write!(f, "{destination} {way} metric {metric}")?;
         match source {
@@ -168,6 +172,8 @@ impl fmt::Display for Line<'_, Sysctl> {
             SysctlKey::ForwardingV4 => write!(f, "net.ipv4.conf.{device}.forwarding"),
             SysctlKey::ForwardingV6 => write!(f, "net.ipv6.conf.{device}.forwarding"),
             SysctlKey::RpFilter => write!(f, "net.ipv4.conf.{device}.rp_filter"),
+            SysctlKey::MultipathHashV4 => f.write_str("net.ipv4.fib_multipath_hash_policy"),
+            SysctlKey::MultipathHashV6 => f.write_str("net.ipv6.fib_multipath_hash_policy"),
         }
     }
 }

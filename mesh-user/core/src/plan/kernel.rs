@@ -145,6 +145,22 @@ pub(super) fn way(destination: IpNet, transport: &Transport, reserved: &Reserved
     Some(Route { destination, metric: ROUTE_METRIC, target })
 }
 
+/// The route of a presented prefix on a worker: to the gateway nodes that answer, or to all where none does, since a filter
+/// that stops only the questions must not stop the traffic.
+pub(super) fn way_of_worker(destination: IpNet, nodes: &[IpAddr], silent: &BTreeSet<IpAddr>) -> Option<Route> {
+    let of_family = || nodes.iter().filter(|node| node.is_ipv4() == destination.addr().is_ipv4()).copied();
+    let mut next_hops: BTreeSet<IpAddr> = of_family().filter(|node| !silent.contains(node)).collect();
+    if next_hops.is_empty() {
+        next_hops.extend(of_family());
+    }
+    let first = *next_hops.first()?;
+    let target = match next_hops.len() {
+        1 => RouteTarget::Via { next_hop: first, source: None },
+        _ => RouteTarget::Shared { next_hops },
+    };
+    Some(Route { destination, metric: ROUTE_METRIC, target })
+}
+
 /// Presented reserved addresses on `lo`, and next hops that stay resolved: both for `direct` only.
 pub(super) fn add_direct(plan: &mut Plan, reserved: &Reserved) {
     let mut is_direct = false;
@@ -170,6 +186,12 @@ pub(super) fn sysctls(plan: &Plan) -> BTreeMap<Sysctl, String> {
     let by_role = |role| plan.interfaces.iter().filter(move |(_, one)| one.role == role).map(|(name, _)| name);
     let forwards = by_role(InterfaceRole::Workload).chain(by_role(InterfaceRole::Underlay).filter(|_| is_direct));
     let all = DeviceName("all".to_owned());
+    for route in plan.routes.iter().filter(|route| matches!(route.target, RouteTarget::Shared { .. })) {
+        /// By addresses and ports.
+        const LAYER_4: &str = "1";
+        let is_v4 = route.destination.addr().is_ipv4();
+        set(&all, if is_v4 { SysctlKey::MultipathHashV4 } else { SysctlKey::MultipathHashV6 }, LAYER_4);
+    }
     if !plan.connections.is_empty() {
         forwards.chain(plan.tunnels.keys()).for_each(|device| set(device, SysctlKey::ForwardingV4, "1"));
         if plan.table.keys().any(|net| matches!(net, IpNet::V6(_))) {

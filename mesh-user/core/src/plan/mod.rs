@@ -97,6 +97,8 @@ pub struct NodeFacts {
     pub busy_ports: BTreeSet<u16>,
     /// What the command of `[gateway]` said of this node's address; `None`: it did not end yet, or there is none.
     pub advertised: Option<Result<Vec<Host>, String>>,
+    /// Gateway nodes of the cluster that do not answer, where this node is a worker.
+    pub silent_gateways: BTreeSet<IpAddr>,
 }
 
 /// One connection to one remote cluster.
@@ -241,6 +243,8 @@ pub enum RouteTarget {
     Device { device: DeviceName, source: Option<IpAddr>, mtu: Option<u32> },
     /// To the next hop of a `direct` remote.
     Via { next_hop: IpAddr, source: Option<IpAddr> },
+    /// To the gateway nodes of this cluster, at least two, each flow to one of them.
+    Shared { next_hops: BTreeSet<IpAddr> },
     /// Nothing of ours ever takes the default route.
     Unreachable,
 }
@@ -263,6 +267,9 @@ pub enum SysctlKey {
     ForwardingV4,
     ForwardingV6,
     RpFilter,
+    /// Of all interfaces: how flows are told apart that a route with several next hops shares out.
+    MultipathHashV4,
+    MultipathHashV6,
 }
 
 impl Peer {

@@ -173,6 +173,8 @@ impl Node {
         match best.map(|route| &route.target) {
             None => Fate::Host(source, destination),
             Some(RouteTarget::Unreachable) => Fate::Dropped,
+            // Plans of workers are not made here.
+            Some(RouteTarget::Shared { .. }) => Fate::Dropped,
             Some(RouteTarget::Via { next_hop, .. }) => Fate::Sent(*next_hop, source, destination),
             Some(RouteTarget::Device { .. }) => self.sealed(tables, source, destination),
         }

@@ -1,6 +1,6 @@
 //! What `GET /v1/status` says: plan, counters and probes put together.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use mesh_common::ids::{ConnectionId, RemapId};
 use mesh_core::{
@@ -138,10 +138,15 @@ fn connection(
         Transport::WireguardClient { device } => ("Client", Some(device)),
         Transport::Direct { .. } => ("Direct", None),
     };
-    let peer = device.and_then(|device| peer(id, device, &snapshot.plan, &counted.shards));
+    let peers = device.map(|device| peers(id, device, &snapshot.plan, &counted.shards)).unwrap_or_default();
+    // Of several gateway nodes the one that was heard last tells of all.
+    let peer = peers.iter().copied().min_by_key(|(_, peer)| peer.handshake_age.unwrap_or(Duration::MAX));
     let state = state(known, report, peer.map(|(_, peer)| peer));
     let traffic = match device {
-        Some(_) => peer.map(|(_, peer)| (peer.received, peer.sent)).unwrap_or_default(),
+        Some(_) => {
+            let counted = || peers.iter().map(|(_, peer)| peer);
+            (counted().map(|peer| peer.received).sum(), counted().map(|peer| peer.sent).sum())
+        }
         None => (counted.direct(&snapshot.plan, id), Traffic::default()),
     };
     Connection {
@@ -164,7 +169,7 @@ fn connection(
         tx_bytes: traffic.1.bytes,
         rx_packets: traffic.0.packets,
         tx_packets: traffic.1.packets,
-        lanes: peer.map(|(_, peer)| peer.lanes.iter().map(lane).collect()).unwrap_or_default(),
+        lanes: peers.iter().flat_map(|(_, peer)| peer.lanes.iter().map(|one| lane(peer, one))).collect(),
         conditions: Vec::new(),
         history: Vec::new(),
         mtu: device.and_then(|device| Some(snapshot.plan.tunnels.get(device)?.mtu)),
@@ -172,8 +177,9 @@ fn connection(
     }
 }
 
-fn lane(lane: &LaneStatistics) -> Lane {
+fn lane(peer: &PeerStatistics, lane: &LaneStatistics) -> Lane {
     Lane {
+        gateway: peer.peer.to_string(),
         port: lane.port,
         shard: lane.shard,
         state: match lane.condition {
@@ -190,15 +196,20 @@ fn lane(lane: &LaneStatistics) -> Lane {
     }
 }
 
-fn peer<'a>(
+/// The gateway nodes of the remote.
+fn peers<'a>(
     id: ConnectionId,
     device: &DeviceName,
     plan: &'a Plan,
     statistics: &'a Statistics,
-) -> Option<(&'a Peer, &'a PeerStatistics)> {
-    let (key, peer) = plan.tunnels.get(device)?.peers.iter().find(|(_, peer)| peer.connection == id)?;
-    let counted = statistics.peers.iter().find(|counted| counted.device == *device && counted.peer == *key)?;
-    Some((peer, counted))
+) -> Vec<(&'a Peer, &'a PeerStatistics)> {
+    let planned = plan.tunnels.get(device).into_iter().flat_map(|tunnel| &tunnel.peers);
+    let of_connection = planned.filter(|(_, peer)| peer.connection == id);
+    let counted = of_connection.filter_map(|(key, peer)| {
+        let counted = statistics.peers.iter().find(|counted| counted.device == *device && counted.peer == *key)?;
+        Some((peer, counted))
+    });
+    counted.collect()
 }
 
 /// A remote with a responder is judged by its probes, any other by the age of its session.

@@ -13,7 +13,8 @@ use mesh_core::plan::{ROUTE_PROTOCOL, Route, RouteTarget};
 use rtnetlink::packet_route::{
     AddressFamily,
     route::{
-        RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteMetric, RouteProtocol, RouteScope, RouteType,
+        RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteMetric, RouteNextHop, RouteProtocol, RouteScope,
+        RouteType,
     },
 };
 
@@ -141,6 +142,14 @@ fn message(route: &Route, links: &Links) -> Result<RouteMessage> {
             message.attributes.push(RouteAttribute::Gateway((*next_hop).into()));
             message.attributes.extend(source.map(|source| RouteAttribute::PrefSource(source.into())));
         }
+        RouteTarget::Shared { next_hops } => {
+            let hops = next_hops.iter().map(|next_hop| {
+                let mut hop = RouteNextHop::default();
+                hop.attributes.push(RouteAttribute::Gateway((*next_hop).into()));
+                hop
+            });
+            message.attributes.push(RouteAttribute::MultiPath(hops.collect()));
+        }
         RouteTarget::Unreachable => message.header.kind = RouteType::Unreachable,
     }
     Ok(message)
@@ -154,12 +163,14 @@ fn route(message: &RouteMessage, links: &Links) -> Option<Route> {
         RouteAttribute::PrefSource(source) => ip(source),
         _ => None,
     });
-    let next_hop = message.attributes.iter().find_map(|attribute| match attribute {
-        RouteAttribute::Gateway(next_hop) => ip(next_hop),
+    let next_hop = gateway(&message.attributes);
+    let shared = message.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::MultiPath(hops) => Some(hops.iter().filter_map(|hop| gateway(&hop.attributes)).collect()),
         _ => None,
     });
     let target = match (message.header.kind, next_hop) {
         (RouteType::Unreachable, _) => RouteTarget::Unreachable,
+        (RouteType::Unicast, None) if shared.is_some() => RouteTarget::Shared { next_hops: shared? },
         (RouteType::Unicast, Some(next_hop)) => RouteTarget::Via { next_hop, source },
         (RouteType::Unicast, None) => {
             let index = message.attributes.iter().find_map(|attribute| match attribute {
@@ -171,6 +182,13 @@ fn route(message: &RouteMessage, links: &Links) -> Option<Route> {
         _ => return None,
     };
     Some(Route { destination, metric, target })
+}
+
+fn gateway(attributes: &[RouteAttribute]) -> Option<IpAddr> {
+    attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Gateway(next_hop) => ip(next_hop),
+        _ => None,
+    })
 }
 
 /// A default route has no destination attribute.
@@ -217,6 +235,7 @@ fn shown(route: &Route) -> String {
     let target = match &route.target {
         RouteTarget::Device { device, .. } => format!("through {}", device.0),
         RouteTarget::Via { next_hop, .. } => format!("via {next_hop}"),
+        RouteTarget::Shared { next_hops } => format!("via {next_hops:?}"),
         RouteTarget::Unreachable => "unreachable".to_owned(),
     };
     format!("{} {target}, metric {}", route.destination, route.metric)

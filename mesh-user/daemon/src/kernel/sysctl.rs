@@ -49,10 +49,12 @@ pub fn without_link_local(device: &DeviceName) -> Result<()> {
 }
 
 fn path(sysctl: &Sysctl) -> PathBuf {
-    let (family, key) = match sysctl.key {
-        SysctlKey::ForwardingV4 => ("ipv4", "forwarding"),
-        SysctlKey::ForwardingV6 => ("ipv6", "forwarding"),
-        SysctlKey::RpFilter => ("ipv4", "rp_filter"),
-    };
-    PathBuf::from("/proc/sys/net").join(family).join("conf").join(&sysctl.device.0).join(key)
+    let of_device = |family: &str, key| format!("{family}/conf/{}/{key}", sysctl.device.0);
+    PathBuf::from("/proc/sys/net").join(match sysctl.key {
+        SysctlKey::ForwardingV4 => of_device("ipv4", "forwarding"),
+        SysctlKey::ForwardingV6 => of_device("ipv6", "forwarding"),
+        SysctlKey::RpFilter => of_device("ipv4", "rp_filter"),
+        SysctlKey::MultipathHashV4 => "ipv4/fib_multipath_hash_policy".to_owned(),
+        SysctlKey::MultipathHashV6 => "ipv6/fib_multipath_hash_policy".to_owned(),
+    })
 }

@@ -11,6 +11,7 @@ use meshd::{
     registrar::Registrar,
     shard,
     store::RedbStore,
+    vigil::Silent,
 };
 use tokio::{
     sync::{mpsc, watch},
@@ -33,6 +34,7 @@ struct Ends {
     _groups: watch::Sender<WantedGroups>,
     _blocks: watch::Sender<WantedBlocks>,
     _wishes: Wishes,
+    _silent: watch::Sender<Silent>,
 }
 
 impl Ends {
@@ -79,6 +81,7 @@ async fn start(directory: &Path) -> Result<(impl Future<Output = Result<()>>, En
     let control = Control::new(settings, key, world(directory).await?, registrar.clone(), published)?;
     let (wanted, groups) = watch::channel(None);
     let (barring, blocks) = watch::channel(None);
+    let (_silent, silent) = watch::channel(Default::default());
     let objects = of_store(registrar.registry());
     let (_wishes, asked) = Wishes::new();
     let wakes = Wakes {
@@ -89,11 +92,12 @@ async fn start(directory: &Path) -> Result<(impl Future<Output = Result<()>>, En
         blocks,
         objects,
         wishes: asked,
+        silent,
     };
     let (_plans, _groups, _blocks) = (plan_reader, wanted, barring);
     Ok((
         control.run(wakes),
-        Ends { manifests, kernel, shards, snapshots, registrar, _plans, _groups, _blocks, _wishes },
+        Ends { manifests, kernel, shards, snapshots, registrar, _plans, _groups, _blocks, _wishes, _silent },
     ))
 }
 
