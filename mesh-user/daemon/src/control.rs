@@ -33,6 +33,7 @@ use crate::{
     registrar::Registrar,
     shard,
     vigil::Silent,
+    whereabouts::Whereabouts,
 };
 pub use blocks::{Blocks, WantedBlocks};
 pub use groups::{Wanted, WantedGroups};
@@ -82,6 +83,7 @@ pub struct Control {
     settings: Settings,
     own_key: PublicKey,
     world: World,
+    whereabouts: Whereabouts,
     registrar: Registrar,
     published: Published,
     allocations: Arc<Allocations>,
@@ -123,9 +125,11 @@ impl Control {
     ) -> Result<Self> {
         let allocations = Arc::new(world.state().allocations()?.unwrap_or_default());
         let blocked = world.state().blocked()?;
+        let whereabouts = Whereabouts::start(settings.gateway.advertise.command.clone());
         Ok(Control {
             settings,
             own_key,
+            whereabouts,
             world,
             registrar,
             published,
@@ -158,6 +162,7 @@ impl Control {
             return Err(error);
         }
         let mut heartbeat = interval(HEARTBEAT);
+        let mut whereabouts = self.whereabouts.answers();
         loop {
             self.publish();
             tokio::select! {
@@ -175,6 +180,10 @@ impl Control {
                     changed.context("nobody tells any more which objects there are: restart meshd")?;
                     let wanted = wakes.objects.borrow_and_update().clone();
                     self.follow_objects(wanted).await;
+                }
+                changed = whereabouts.changed() => {
+                    changed.context("nobody asks any more where gateways are: restart meshd")?;
+                    self.repair().await;
                 }
                 asked = wakes.wishes.recv() => {
                     self.fulfil(asked.context("the API ended: restart meshd")?).await;
@@ -325,6 +334,7 @@ impl Control {
     }
 
     async fn plan(&mut self, intent: &ValidIntent) -> Result<(Plan, Allocations)> {
+        self.whereabouts.want(intent);
         let facts = self.facts().await?;
         let (mut plan, allocations) = plan(intent, &facts, &self.allocations)?;
         self.registrar.set_taken(taken(intent, &facts, &allocations));
@@ -336,6 +346,7 @@ impl Control {
     async fn facts(&mut self) -> Result<NodeFacts> {
         let mut facts = self.world.facts().await?;
         facts.silent_gateways.clone_from(&self.silent);
+        self.whereabouts.tell(&mut facts);
         let registry = Arc::clone(&self.registrar.registry().borrow());
         facts.groups =
             registry.groups.values().map(|group| (group.group.network_ip, group.group.label.to_string())).collect();

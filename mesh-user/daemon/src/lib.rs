@@ -22,3 +22,4 @@ pub mod store;
 pub mod telemetry;
 pub mod vigil;
 pub mod wg;
+pub mod whereabouts;

@@ -21,6 +21,7 @@ pub mod sysctl;
 pub mod tun;
 pub mod tun_device;
 pub mod udp;
+pub mod udp_ports;
 pub mod xdp_features;
 
 use std::{io, net::SocketAddr, os::fd::AsFd};

@@ -35,6 +35,7 @@ use crate::{
         bpf::Loaded,
         netlink::{Link, Links, Netlink},
         udp::UdpSockets,
+        udp_ports,
     },
     shard::Shards,
     state::{GroupEndpoints, Record, StateDirectory},
@@ -130,7 +131,8 @@ impl World {
         for DeviceAddress { device, address } in self.netlink.addresses(&self.links).await? {
             interfaces.entry(device).or_default().push(address);
         }
-        Ok(NodeFacts { interfaces, routes: self.netlink.foreign_destinations().await?, ..NodeFacts::default() })
+        let (routes, busy_ports) = (self.netlink.foreign_destinations().await?, udp_ports::bound()?);
+        Ok(NodeFacts { interfaces, routes, busy_ports, ..NodeFacts::default() })
     }
 
     /// Gives the process its own part of `plan` at the start: what no kernel keeps over a restart (sessions, sockets,
