@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, OpenOptions},
-    io::{self, Write as _},
+    io::{self, IsTerminal as _, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
@@ -14,6 +14,7 @@ use mesh_core::{
     plan::PublicKey,
 };
 use qrcode::{EcLevel, QrCode, render::unicode::Dense1x2};
+use ratatui::crossterm::terminal;
 use x25519_dalek::StaticSecret;
 use zeroize::Zeroizing;
 
@@ -56,6 +57,12 @@ pub(super) fn run(desk: &Desk, arguments: &Arguments) -> Result<String, Failure>
         return desk.form.print(&configuration, |_| format!("Written to {}\n", path.display()));
     }
     let code = if arguments.qr { Some(qr(&configuration.conf)?) } else { None };
+    if let Some(code) = &code
+        && io::stdout().is_terminal()
+        && let Ok((columns, _)) = terminal::size()
+    {
+        fits(code, columns)?;
+    }
     desk.form.print(&configuration, |configuration| code.unwrap_or_else(|| configuration.conf.clone()))
 }
 
@@ -117,6 +124,16 @@ fn qr(text: &str) -> Result<String, Failure> {
     Ok(image + "\n")
 }
 
+/// A code with broken lines is none.
+fn fits(code: &str, columns: u16) -> Result<(), Failure> {
+    let width = code.lines().map(|line| line.chars().count()).max().unwrap_or(0);
+    if width <= usize::from(columns) {
+        return Ok(());
+    }
+    let message = format!("the QR code is {width} columns wide, and the terminal has {columns}");
+    Err(Failure::usage(message, "make the terminal wider or its letters smaller, or write a file: --out-file PATH"))
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
@@ -169,6 +186,9 @@ mod tests {
     fn a_code_is_square() {
         let code = qr("[Interface]\nPrivateKey = x\n").unwrap();
         let lines: Vec<usize> = code.lines().map(|line| line.chars().count()).collect();
+        let width = u16::try_from(lines[0]).unwrap();
+        assert_eq!(fits(&code, width), Ok(()));
+        assert_eq!(fits(&code, width - 1).unwrap_err().exit, Exit::Usage);
         assert!(lines.iter().all(|width| *width == lines[0] && width.div_ceil(2) == lines.len()), "{code}");
     }
 }
