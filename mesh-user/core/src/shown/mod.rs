@@ -18,11 +18,12 @@ use crate::{
     allocate::Allocations,
     api::Connection,
     model::{
-        ClusterId, ClusterObject, Manifest, ObjectId, ObjectKind, Place, Problems, REMOTE_LABEL, ValidIntent,
-        document::Document, group::ManagedBy,
+        ClusterId, ClusterObject, Manifest, ObjectId, ObjectKind, ObjectName, Place, Problems, REMOTE_LABEL,
+        ValidIntent, document::Document, group::ManagedBy,
     },
-    plan::Plan,
+    plan::{GatewayEndpoint, Plan, PublicKey},
     registry::Stored,
+    template,
 };
 pub use conditions::Transitions;
 use conditions::{Statement, waiting};
@@ -38,7 +39,7 @@ pub struct Known {
 }
 
 /// Everything that stands in the manifests and in the store; what cannot be read is left out. `modified` says when a file
-/// was written, in seconds since the epoch. An object that stands in both is shown as in the file, which wins no matter
+/// was written, in seconds since the epoch. Built-in templates are among them. An object that stands in both is shown as in the file, which wins no matter
 /// what: the two together are refused.
 pub fn known(
     manifests: &[Manifest],
@@ -50,7 +51,7 @@ pub fn known(
         (id.clone(), Known { object, file: None, version })
     };
     let mut known: BTreeMap<ObjectId, Known> = stored.iter().map(of_store).collect();
-    for Manifest { file, text } in manifests {
+    for Manifest { file, text } in manifests.iter().chain([&template::builtin()]) {
         let documents = Document::read_all(file, text, &mut Problems::default());
         known.extend(documents.into_iter().map(|document| (document.id.clone(), of_file(document, modified(file)))));
     }
@@ -75,6 +76,9 @@ pub struct Sights<'a> {
     pub intent: Option<&'a ValidIntent>,
     pub allocations: &'a Allocations,
     pub plan: &'a Plan,
+    /// Of this node, and of the secrets that gateways name.
+    pub public_key: PublicKey,
+    pub gateway_keys: &'a BTreeMap<String, PublicKey>,
     /// As the connections of the plan are now.
     pub connections: &'a [Connection],
     /// Why what stands there is not in force, and what stands in the way of what is; one line each.
@@ -128,6 +132,12 @@ fn status(known: &Known, sights: &Sights<'_>) -> Status {
 }
 
 impl Sights<'_> {
+    /// Where the gateway is reached, if it is in force.
+    fn gateway(&self, known: &Known) -> Option<&GatewayEndpoint> {
+        let found = self.plan.gateways.iter().find(|(name, _)| known.is_called(name));
+        found.map(|(_, endpoint)| endpoint)
+    }
+
     /// What is wrong with the object itself, as far as it was told.
     fn problem(&self, known: &Known) -> Option<&str> {
         let name = known.object.id.to_string();
@@ -155,10 +165,12 @@ impl Known {
     }
 
     fn is_at(&self, place: &Place) -> bool {
+        place.object.as_ref().is_some_and(|object| self.is_called(object))
+    }
+
+    fn is_called(&self, name: &ObjectName) -> bool {
         let id = &self.object.id;
-        place.object.as_ref().is_some_and(|object| {
-            object.kind == id.kind.as_str() && object.namespace == id.namespace && object.name == id.name
-        })
+        name.kind == id.kind.as_str() && name.namespace == id.namespace && name.name == id.name
     }
 
     /// `status` is left out where it is null.

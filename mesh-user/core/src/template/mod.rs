@@ -11,8 +11,8 @@ use serde_json::{Map, Value};
 
 use self::engine::{Numerals, Rendering};
 use crate::model::{
-    ObjectKind, Place, Problems,
-    document::{Document, values},
+    Manifest, ObjectKind, Place, Problems,
+    document::Document,
     tree::{Fields, Sink},
 };
 
@@ -55,9 +55,9 @@ pub(crate) struct Subject<'a> {
     pub(crate) spec: Map<String, Value>,
 }
 
-/// The manifests of the built-in templates.
-pub fn builtin() -> Vec<Value> {
-    values(BUILTIN_FILE, BUILTIN, &mut Problems::default())
+/// The built-in templates, as if they stood in a file.
+pub fn builtin() -> Manifest {
+    Manifest { file: BUILTIN_FILE.to_owned(), text: BUILTIN.to_owned() }
 }
 
 impl End {
@@ -239,7 +239,7 @@ mod tests {
             templates.add(&document, &mut problems);
         }
         assert_eq!(problems.or(()), Ok(()));
-        assert_eq!(templates.0.len(), builtin().len());
+        assert_eq!(templates.0.len(), 5);
         assert_eq!(templates.names(End::Server), ["liqo/wireguard-server", "liqo/wireguard-server-pingdisabled"]);
         let client = ["liqo/direct", "liqo/wireguard-client", "liqo/wireguard-client-pingdisabled"];
         assert_eq!(templates.names(End::Client), client);

@@ -109,6 +109,8 @@ fn shown(api: &Api, snapshot: &Snapshot, kind: ObjectKind) -> Vec<Shown> {
         intent: snapshot.intent.as_deref(),
         allocations: &snapshot.allocations,
         plan: &snapshot.plan,
+        public_key: api.public_key,
+        gateway_keys: &snapshot.gateway_keys,
         connections: &connections,
         problems: &snapshot.problems,
         now: now(),

@@ -25,6 +25,8 @@ fn set_lanes(network: &Network, lanes: u16) -> Result<()> {
         (a, b, a.site.gateway_client(&b.site, mesh_lab::demo::Connection::Wireguard, PORT)),
         (b, a, b.site.gateway_server(&a.site, PORT)),
     ] {
+        let node_ports = ports.replace("ports", "nodePorts");
+        let manifest = manifest.replace(&format!("nodePort: {PORT}\n"), &node_ports);
         let manifest = manifest.replace(&format!("port: {PORT}\n"), &ports);
         local.node.put_manifest(&format!("gateway-{}", remote.id()), &manifest)?;
     }
