@@ -3,6 +3,8 @@
 //! A store with 1,000 groups of 10 peers, in each of which this node runs one, and a store with one group of 10,000. All of
 //! it is pure code in one thread; what the kernel then does with the steps is not part of it.
 
+mod connections;
+
 use std::{collections::BTreeMap, fs, time::Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -32,12 +34,21 @@ const MEMBER: &str = "app_bench";
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
+    /// Only this: a gateway in the kernel with so many connections, one of which is changed while another carries packets
+    #[arg(long)]
+    pub(crate) connections: Option<usize>,
+
     /// How often each part is timed
     #[arg(long, default_value_t = RUNS)]
     pub(crate) runs: usize,
 }
 
 pub(crate) fn run(arguments: &Arguments, report: &mut Report) -> Result<()> {
+    if let Some(count) = arguments.connections {
+        report.is_partial();
+        return connections::run(count, arguments.runs, report);
+    }
+    connections::FIGURES.iter().for_each(|name| report.excuse(name));
     let mut worlds = Vec::new();
     for (groups, peers) in [(1_000, 10), (1, 10_000)] {
         let mut world = World::new(groups, peers)?;
@@ -239,8 +250,13 @@ fn milliseconds(since: Instant) -> f64 {
 
 /// Megabytes that this process has in memory.
 fn resident() -> Result<f64> {
-    let status = fs::read_to_string("/proc/self/status").context("read /proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS in /proc/self/status")?;
+    resident_of("self")
+}
+
+fn resident_of(process: &str) -> Result<f64> {
+    let path = format!("/proc/{process}/status");
+    let status = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS of the process")?;
     let kilobytes: f64 = line.trim().trim_end_matches(" kB").parse().with_context(|| format!("{line:?} as kB"))?;
     Ok(kilobytes / 1e3)
 }

@@ -5,6 +5,7 @@
 
 mod blocks;
 mod declared;
+mod facts;
 mod groups;
 mod hearing;
 mod objects;
@@ -22,7 +23,7 @@ use mesh_core::{
 };
 use tokio::{
     sync::{mpsc, watch},
-    time::{Duration, interval, sleep},
+    time::{Duration, Instant, interval, sleep},
 };
 
 use crate::{
@@ -295,11 +296,13 @@ impl Control {
     }
 
     async fn take_up(&mut self) -> Result<()> {
+        let begun = Instant::now();
         let intent = self.validate()?;
         let (plan, allocations) = self.plan(&intent).await?;
         let trouble = self.converge(plan, allocations, Leave::Nothing).await?;
         self.set_trouble(trouble);
         self.intent = Some(Arc::new(intent));
+        tracing::info!(milliseconds = begun.elapsed().as_secs_f64() * 1e3, "what is wanted is in force");
         self.declare().await;
         Ok(())
     }
@@ -340,21 +343,6 @@ impl Control {
         self.registrar.set_taken(taken(intent, &facts, &allocations));
         self.block(&mut plan).await;
         Ok((plan, allocations))
-    }
-
-    /// As they are now, with the network groups that keep away from connections.
-    async fn facts(&mut self) -> Result<NodeFacts> {
-        let mut facts = self.world.facts().await?;
-        facts.silent_gateways.clone_from(&self.silent);
-        self.whereabouts.tell(&mut facts);
-        let registry = Arc::clone(&self.registrar.registry().borrow());
-        facts.groups =
-            registry.groups.values().map(|group| (group.group.network_ip, group.group.label.to_string())).collect();
-        // Those of a hub are not in our store.
-        let joined = self.groups.iter().flat_map(|wanted| wanted.tunnels.values());
-        let foreign = joined.filter(|tunnel| !registry.groups.contains_key(&tunnel.group));
-        facts.groups.extend(foreign.map(|tunnel| (tunnel.address.trunc(), tunnel.group.to_string())));
-        Ok(facts)
     }
 
     /// Observes, and applies what is missing. An error: refused before anything was done. Else: what went wrong then, and

@@ -141,7 +141,7 @@ fn connect_host(inner: Port, outer: Port, number: u8, site: &Site) -> Result<()>
 }
 
 /// A key pair by wg(8): the private key where the daemon looks for it, the public one returned.
-fn make_key(node: &Node) -> Result<String> {
+pub fn make_key(node: &Node) -> Result<String> {
     let path = node.private_key_file();
     let private = process::output(Command::new("wg").arg("genkey"), Duration::from_secs(5))?;
     fs::write(&path, private)?;

@@ -6,7 +6,7 @@ mod network;
 pub mod show;
 mod site;
 
-pub use cluster::{Cables, Cluster};
+pub use cluster::{Cables, Cluster, make_key};
 pub use network::{Direction, Network};
 pub use show::Scene;
 pub use site::{Connection, Site};
