@@ -1,7 +1,6 @@
 //! What a Network or an IP was given.
 
-use super::{Known, Sights, Statement, Status, waiting};
-use crate::api::ConditionStatus;
+use super::{Known, Sights, Status, holds, waiting};
 
 const ALLOCATED: &str = "Allocated";
 
@@ -16,12 +15,7 @@ pub(super) fn ip(known: &Known, sights: &Sights<'_>) -> Status {
 fn allocated(known: &Known, sights: &Sights<'_>, is_in_force: bool) -> Status {
     let statement = match sights.problem(known) {
         Some(problem) => waiting(ALLOCATED, "Refused", problem),
-        None if is_in_force => Statement {
-            kind: ALLOCATED,
-            status: ConditionStatus::True,
-            reason: "Allocated".to_owned(),
-            message: "status has what it was given".to_owned(),
-        },
+        None if is_in_force => holds(ALLOCATED, "Allocated", "status has what it was given"),
         None => waiting(ALLOCATED, "NotInForce", "it is not in force yet; `meshctl status` says more"),
     };
     Status { conditions: vec![statement], ..Status::default() }

@@ -27,7 +27,15 @@ pub struct Transitions {
 }
 
 impl Transitions {
-    pub(super) fn dated(&mut self, object: &ClusterObject, statements: Vec<Statement>, now: u64) -> Value {
+    /// What `seen` says has its time already.
+    pub(super) fn dated(
+        &mut self,
+        object: &ClusterObject,
+        statements: Vec<Statement>,
+        seen: Vec<Condition>,
+        now: u64,
+    ) -> Value {
+        let generation = |condition| Condition { observed_generation: object.generation, ..condition };
         let conditions = statements.into_iter().map(|Statement { kind, status, reason, message }| {
             let place = (object.id.clone(), kind.to_owned());
             let known = self.since.entry(place).or_insert((status, now));
@@ -43,13 +51,17 @@ impl Transitions {
                 message,
             }
         });
-        json!(conditions.collect::<Vec<_>>())
+        json!(conditions.chain(seen.into_iter().map(generation)).collect::<Vec<_>>())
     }
 
     /// Forgets what is no longer there.
     pub fn keep(&mut self, is_there: impl Fn(&ObjectId) -> bool) {
         self.since.retain(|(id, _), _| is_there(id));
     }
+}
+
+pub(super) fn holds(kind: &'static str, reason: &str, message: impl Into<String>) -> Statement {
+    Statement { kind, status: ConditionStatus::True, reason: reason.to_owned(), message: message.into() }
 }
 
 pub(super) fn waiting(kind: &'static str, reason: &str, message: impl Into<String>) -> Statement {

@@ -3,8 +3,8 @@
 use ipnet::IpNet;
 use serde_json::json;
 
-use super::{Known, Sights, Statement, Status, waiting};
-use crate::{allocate::Share, api::ConditionStatus, model::Configuration};
+use super::{Known, Sights, Status, holds, waiting};
+use crate::{allocate::Share, model::Configuration};
 
 const CONFIGURED: &str = "NetworkCIDRsConfigured";
 
@@ -20,13 +20,11 @@ pub(super) fn status(known: &Known, sights: &Sights<'_>) -> Status {
     }
     status.conditions.push(match (sights.problem(known), names) {
         (Some(problem), _) => waiting(CONFIGURED, "Refused", problem),
-        (None, Some(_)) => Statement {
-            kind: CONFIGURED,
-            status: ConditionStatus::True,
-            reason: "Remapped".to_owned(),
-            message: "status.remote.cidr has what the prefixes are called here, in the order of spec.remote.cidr"
-                .to_owned(),
-        },
+        (None, Some(_)) => holds(
+            CONFIGURED,
+            "Remapped",
+            "status.remote.cidr has what the prefixes are called here, in the order of spec.remote.cidr",
+        ),
         (None, None) => waiting(CONFIGURED, "NotInForce", "it is not in force yet; `meshctl status` says more"),
     });
     status

@@ -33,9 +33,14 @@ pub(super) fn status(known: &Known, sights: &Sights<'_>) -> Status {
     }
     if let Some(device) = &seen.device {
         status.set("device", device.clone());
-        let tunnel = sights.plan.tunnels.iter().find(|(name, _)| name.0 == *device);
-        status.fields.extend(tunnel.map(|(_, tunnel)| ("mtu".to_owned(), json!(tunnel.mtu))));
     }
+    for (field, mtu) in [("mtu", seen.mtu), ("pathMtu", seen.path_mtu)] {
+        status.fields.extend(mtu.map(|mtu| (field.to_owned(), json!(mtu))));
+    }
+    if !seen.history.is_empty() {
+        status.set("history", json!(seen.history));
+    }
+    status.seen.clone_from(&seen.conditions);
     let Connection { rx_bytes, tx_bytes, rx_packets, tx_packets, lanes, .. } = seen;
     status.set("rxBytes", *rx_bytes);
     status.set("txBytes", *tx_bytes);

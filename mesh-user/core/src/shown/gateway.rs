@@ -1,110 +1,97 @@
-//! Does a gateway object have what it needs, and where is it reached?
+//! Where is a gateway reached, and does it have what it needs?
 
 use std::net::SocketAddr;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::{Known, Sights, Statement, Status, waiting};
-use crate::{
-    api::ConditionStatus,
-    model::{ClusterId, ObjectKind},
-    plan::GatewayEndpoint,
-};
+use super::{Known, Sights, Statement, Status, holds, waiting};
+use crate::{model::ObjectKind, plan::GatewayEndpoint};
 
 const READY: &str = "Ready";
-const ENDPOINT_ASSIGNED: &str = "EndpointAssigned";
+const ASSIGNED: &str = "EndpointAssigned";
 
 pub(super) fn status(known: &Known, sights: &Sights<'_>) -> Status {
-    let mut status = Status::default();
-    status.conditions.push(ready(known, sights));
-    let is_server = known.object.id.kind == ObjectKind::GatewayServer;
+    let id = &known.object.id;
     let endpoint = sights.gateway(known);
-    if is_server {
-        status.conditions.push(assigned(known, sights, endpoint));
+    let mut status = Status::default();
+    if let Some(endpoint) = endpoint {
+        show_endpoint(&mut status, endpoint, known, sights);
     }
-    let Some(endpoint) = endpoint else { return status };
-    let key = match &endpoint.secret {
-        Some(name) => sights.gateway_keys.get(name).copied(),
-        None => Some(sights.public_key),
+    let is_server = id.kind == ObjectKind::GatewayServer;
+    let missing = missing(known, sights, endpoint.is_some());
+    if is_server {
+        status.conditions.push(match (&missing, endpoint) {
+            (Some((reason, message)), _) => waiting(ASSIGNED, reason, message),
+            (None, Some(GatewayEndpoint { unassigned: Some(why), .. })) => waiting(ASSIGNED, "NoAddress", why),
+            (None, Some(GatewayEndpoint { addresses, .. })) if addresses.is_empty() => {
+                waiting(ASSIGNED, "NoAddress", "this node has no address that others could reach: set advertise")
+            }
+            (None, _) => holds(ASSIGNED, "Assigned", "clients reach it at status.endpoint"),
+        });
+    }
+    status.conditions.push(match missing {
+        Some((reason, message)) => waiting(READY, reason, message),
+        None => ready(known, sights),
+    });
+    status
+}
+
+/// Reason and message of what it lacks to be made.
+fn missing(known: &Known, sights: &Sights<'_>, is_planned: bool) -> Option<(&'static str, String)> {
+    if let Some(problem) = sights.problem(known) {
+        return Some(("Refused", problem.to_owned()));
+    }
+    let Some(remote) = known.remote() else {
+        return Some(("NotInForce", "it names no remote cluster".to_owned()));
     };
-    if let Some(key) = key {
-        status.set("publicKey", key.to_string());
+    if sights.intent.is_some_and(|intent| !intent.remotes.contains_key(&remote)) {
+        return Some(("WaitsForConfiguration", format!("apply the Configuration of {remote}")));
+    }
+    (!is_planned).then(|| ("NotInForce", "it is not in force yet; `meshctl status` says more".to_owned()))
+}
+
+/// A gateway is ready for the keys to be exchanged.
+fn ready(known: &Known, sights: &Sights<'_>) -> Statement {
+    let remote = known.remote().map(|remote| remote.to_string()).unwrap_or_default();
+    let is_connected = sights.plan.connections.values().any(|connection| connection.remote == remote);
+    if is_connected {
+        holds(READY, "Connection", format!("the Connection {remote} says how it is"))
+    } else {
+        holds(READY, "WaitsForPublicKey", format!("the connection comes with the PublicKey of {remote}"))
+    }
+}
+
+fn show_endpoint(status: &mut Status, endpoint: &GatewayEndpoint, known: &Known, sights: &Sights<'_>) {
+    let remote = known.remote().map(|remote| remote.to_string());
+    let seen = sights.connections.iter().find(|connection| Some(&connection.remote) == remote.as_ref());
+    // Of a client: the candidate in use, once there is one.
+    let used = seen.filter(|_| known.object.id.kind == ObjectKind::GatewayClient);
+    let used = used.and_then(|connection| connection.endpoint.as_ref()?.parse::<SocketAddr>().ok());
+    let addresses = match used {
+        Some(used) => vec![used.ip().to_string()],
+        None => endpoint.addresses.iter().map(ToString::to_string).collect(),
+    };
+    let ports = match used {
+        Some(used) if endpoint.ports.len() == 1 => vec![used.port()],
+        _ => endpoint.ports.clone(),
+    };
+    if !addresses.is_empty() {
+        let mut shown = json!({ "addresses": addresses, "protocol": "UDP" });
+        match ports.as_slice() {
+            [] => {}
+            [port] => shown["port"] = json!(port),
+            ports => shown["ports"] = json!(ports),
+        }
+        status.set("endpoint", shown);
     }
     if let Some(internal) = endpoint.internal {
         status.set("internalEndpoint", json!({ "ip": internal.ip(), "port": internal.port() }));
     }
-    let called = if is_server { None } else { in_use(known, sights) };
-    match (called, endpoint.addresses.is_empty()) {
-        (Some(called), _) => {
-            let ports = if endpoint.ports.len() > 1 { endpoint.ports.clone() } else { vec![called.port()] };
-            status.set("endpoint", place(&[called.ip().to_string()], &ports));
-        }
-        (None, false) => {
-            let addresses: Vec<String> = endpoint.addresses.iter().map(ToString::to_string).collect();
-            status.set("endpoint", place(&addresses, &endpoint.ports));
-        }
-        (None, true) => {}
-    }
-    status
-}
-
-/// In the form of `spec.endpoint` of a client.
-fn place(addresses: &[String], ports: &[u16]) -> Value {
-    match ports {
-        [] => json!({ "addresses": addresses }),
-        [port] => json!({ "addresses": addresses, "port": port, "protocol": "UDP" }),
-        ports => json!({ "addresses": addresses, "ports": ports, "protocol": "UDP" }),
-    }
-}
-
-/// The candidate that a client talks to.
-fn in_use(known: &Known, sights: &Sights<'_>) -> Option<SocketAddr> {
-    let name = format!("{}/{}", known.object.id.namespace, known.object.id.name);
-    let connection = sights.connections.iter().find(|connection| connection.name == name)?;
-    connection.endpoint.as_ref()?.parse().ok()
-}
-
-fn assigned(known: &Known, sights: &Sights<'_>, endpoint: Option<&GatewayEndpoint>) -> Statement {
-    let Some(endpoint) = endpoint else {
-        let problem = sights.problem(known).map(str::to_owned);
-        let reason = if problem.is_some() { "Refused" } else { "WaitsForConfiguration" };
-        let message = problem.unwrap_or_else(|| "apply the Configuration of the remote cluster".to_owned());
-        return waiting(ENDPOINT_ASSIGNED, reason, message);
+    let key = match &endpoint.secret {
+        None => Some(sights.public_key),
+        Some(secret) => sights.gateway_keys.get(secret).copied(),
     };
-    match &endpoint.unassigned {
-        Some(why) => waiting(ENDPOINT_ASSIGNED, "NoAddress", why.clone()),
-        None if endpoint.addresses.is_empty() => {
-            waiting(ENDPOINT_ASSIGNED, "NoAddress", "this node has no address that others could reach: set advertise")
-        }
-        None => Statement {
-            kind: ENDPOINT_ASSIGNED,
-            status: ConditionStatus::True,
-            reason: "Assigned".to_owned(),
-            message: "clients reach it at status.endpoint".to_owned(),
-        },
-    }
-}
-
-fn ready(known: &Known, sights: &Sights<'_>) -> Statement {
-    let id = &known.object.id;
-    let name = format!("{}/{}", id.namespace, id.name);
-    let remote = known.remote();
-    let is_planned = |remote: &ClusterId| {
-        sights.plan.connections.values().any(|one| one.name == name && one.remote == remote.to_string())
-    };
-    if let Some(problem) = sights.problem(known) {
-        return waiting(READY, "Refused", problem);
-    }
-    let Some(remote) = remote else { return waiting(READY, "NotInForce", "it says no remote cluster") };
-    if is_planned(&remote) {
-        let message = format!("the connection to {remote} is in force");
-        return Statement { kind: READY, status: ConditionStatus::True, reason: "Ready".to_owned(), message };
-    }
-    match sights.intent.and_then(|intent| intent.remotes.get(&remote)) {
-        None => waiting(READY, "WaitsForConfiguration", format!("apply the Configuration of {remote}")),
-        Some(known) if !known.is_complete() => {
-            waiting(READY, "WaitsForPublicKey", format!("apply the PublicKey of {remote}"))
-        }
-        Some(_) => waiting(READY, "NotInForce", "it is not in force yet; `meshctl status` says more"),
+    if let Some(key) = key {
+        status.set("publicKey", key.to_string());
     }
 }

@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     allocate::Allocations,
-    api::Connection,
+    api::{Condition, Connection},
     model::{
         ClusterId, ClusterObject, Manifest, ObjectId, ObjectKind, ObjectName, Place, Problems, REMOTE_LABEL,
         ValidIntent, document::Document, group::ManagedBy,
@@ -26,7 +26,7 @@ use crate::{
     template,
 };
 pub use conditions::Transitions;
-use conditions::{Statement, waiting};
+use conditions::{Statement, holds, waiting};
 
 /// An object that stands somewhere.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,9 +38,9 @@ pub struct Known {
     pub version: String,
 }
 
-/// Everything that stands in the manifests and in the store; what cannot be read is left out. `modified` says when a file
-/// was written, in seconds since the epoch. Built-in templates are among them. An object that stands in both is shown as in the file, which wins no matter
-/// what: the two together are refused.
+/// Everything that stands in the manifests and in the store, and the built-in templates; what cannot be read is left out.
+/// `modified` says when a file was written, in seconds since the epoch. An object that stands in both is shown as in the
+/// file; the two together are refused.
 pub fn known(
     manifests: &[Manifest],
     modified: impl Fn(&str) -> u64,
@@ -101,10 +101,11 @@ pub fn shown(kind: ObjectKind, sights: &Sights<'_>, transitions: &mut Transition
         _ => sights.objects.values().filter(|known| known.object.id.kind == kind).cloned().collect(),
     };
     let show = |known: Known| {
-        let Status { fields, conditions } = status(&known, sights);
+        let Status { fields, conditions, seen } = status(&known, sights);
         let mut status = fields;
-        if !conditions.is_empty() {
-            status.insert("conditions".to_owned(), transitions.dated(&known.object, conditions, sights.now));
+        let conditions = transitions.dated(&known.object, conditions, seen, sights.now);
+        if conditions != json!([]) {
+            status.insert("conditions".to_owned(), conditions);
         }
         let status = if status.is_empty() { Value::Null } else { status.into() };
         Shown { manifest: known.manifest(status), known }
@@ -117,6 +118,8 @@ pub fn shown(kind: ObjectKind, sights: &Sights<'_>, transitions: &mut Transition
 struct Status {
     fields: Map<String, Value>,
     conditions: Vec<Statement>,
+    /// Conditions of which somebody else knows since when they hold.
+    seen: Vec<Condition>,
 }
 
 fn status(known: &Known, sights: &Sights<'_>) -> Status {

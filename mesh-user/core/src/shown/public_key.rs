@@ -1,7 +1,6 @@
 //! Is the key of a remote taken?
 
-use super::{Known, Sights, Statement, Status, waiting};
-use crate::api::ConditionStatus;
+use super::{Known, Sights, Status, holds, waiting};
 
 const ACCEPTED: &str = "Accepted";
 
@@ -15,12 +14,7 @@ pub(super) fn status(known: &Known, sights: &Sights<'_>) -> Status {
         (None, Some(remote)) if !has_configuration => {
             waiting(ACCEPTED, "WaitsForConfiguration", format!("apply the Configuration of {remote}"))
         }
-        (None, Some(remote)) => Statement {
-            kind: ACCEPTED,
-            status: ConditionStatus::True,
-            reason: "Accepted".to_owned(),
-            message: format!("gateways of {remote} prove themselves with it"),
-        },
+        (None, Some(remote)) => holds(ACCEPTED, "Accepted", format!("gateways of {remote} prove themselves with it")),
     };
     Status { conditions: vec![statement], ..Status::default() }
 }

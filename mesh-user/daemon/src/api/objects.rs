@@ -1,9 +1,19 @@
 //! Requests about objects of the inter-cluster network: those that stand in files or in the store, and the Connections that
 //! the daemon makes, each with the status that this node sees.
 
-use std::sync::{Arc, PoisonError};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    convert::Infallible,
+    sync::{Arc, PoisonError},
+};
 
-use axum::{Json, extract::State, http::StatusCode};
+use axum::{
+    Json,
+    extract::State,
+    http::StatusCode,
+    response::sse::{Event, Sse},
+};
+use futures_util::{Stream, stream::unfold};
 use mesh_core::{
     api::{ClusterNetwork, ClusterReply, ObjectList, group::SCHEMA},
     model::{ObjectId, ObjectKind},
@@ -15,10 +25,11 @@ use serde_json::Value;
 use super::{
     Api, Snapshot,
     caller::Caller,
-    endpoint::Endpoint,
+    endpoint::{Endpoint, text},
     errors::Failure,
     manifests::{Scope, now},
-    status,
+    request::{Path, Query},
+    status, streams,
 };
 use crate::control::{Outcome, Wish};
 
@@ -28,6 +39,10 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
     vec![
         Endpoint::get("/v1/info", info, "This cluster: what it is called and which prefixes it has")
             .reply::<ClusterReply>(),
+        Endpoint::get("/v1/objects/{kind}/watch", watch, "Objects of the inter-cluster network whenever one changes")
+            .query("namespace", "Only in this namespace; absent: in all", text())
+            .query("selector", "Only with these labels: k=v, k!=v or k, with commas between", text())
+            .events::<Value>(),
     ]
 }
 
@@ -88,6 +103,83 @@ pub(super) async fn delete(
     let wish = Wish { edit: Edit::Delete(id), declarations: Vec::new(), dry_run: false };
     fulfil(api, caller, wish).await?;
     Ok(Json(ObjectList { schema: SCHEMA, kind: kind.to_string(), objects: vec![manifest] }))
+}
+
+/// Every object as an event `object`, then each that changed but for its counters; `deleted` with what it was.
+async fn watch(
+    State(api): State<Api>,
+    caller: Caller,
+    Path(kind): Path<String>,
+    Query(scope): Query<Scope>,
+) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Failure> {
+    let kind: ObjectKind = kind.parse().map_err(|_| Failure::not_found(format!("{kind:?} cannot be watched so")))?;
+    caller.sees_objects(&api.org)?;
+    let (namespace, selector) = (scope.namespace, scope.selector.as_deref().unwrap_or_default().parse()?);
+    let (mut snapshots, mut reports) = (api.snapshots.clone(), api.reports.clone());
+    // What is there is news at first.
+    snapshots.mark_changed();
+    reports.mark_unchanged();
+    let watching = Watching { api, kind, namespace, selector, sent: BTreeMap::new(), events: VecDeque::new() };
+    let begin = (watching, snapshots, reports);
+    Ok(streams::stream(unfold(begin, async |(mut watching, mut snapshots, mut reports)| {
+        loop {
+            if let Some(event) = watching.events.pop_front() {
+                return Some((event, (watching, snapshots, reports)));
+            }
+            tokio::select! {
+                changed = snapshots.changed() => changed.ok()?,
+                changed = reports.changed() => changed.ok()?,
+            }
+            watching.look();
+        }
+    })))
+}
+
+/// One reader of changes.
+struct Watching {
+    api: Api,
+    kind: ObjectKind,
+    namespace: Option<String>,
+    selector: Selector,
+    sent: BTreeMap<ObjectId, Value>,
+    events: VecDeque<Event>,
+}
+
+impl Watching {
+    fn look(&mut self) {
+        let snapshot = Arc::clone(&self.api.snapshots.borrow());
+        let all = shown(&self.api, &snapshot, self.kind).into_iter();
+        let namespace = self.namespace.as_ref();
+        let mut now: BTreeMap<ObjectId, Value> = all
+            .filter(|one| namespace.is_none_or(|namespace| one.known.object.id.namespace == *namespace))
+            .filter(|one| self.selector.selects(&one.known))
+            .map(|one| (one.known.object.id.clone(), one.manifest))
+            .collect();
+        for (id, gone) in &self.sent {
+            if !now.contains_key(id) {
+                self.events.push_back(streams::event("deleted", gone));
+            }
+        }
+        for (id, manifest) in &mut now {
+            match self.sent.get(id).filter(|sent| calm(sent) == calm(manifest)) {
+                // So that it is compared with what was sent, not with what was seen.
+                Some(sent) => manifest.clone_from(sent),
+                None => self.events.push_back(streams::event("object", manifest)),
+            }
+        }
+        self.sent = now;
+    }
+}
+
+/// Without what changes all the time.
+fn calm(manifest: &Value) -> Value {
+    let mut calm = manifest.clone();
+    if let Some(status) = calm.get_mut("status").and_then(Value::as_object_mut) {
+        for restless in ["latency", "rxBytes", "txBytes", "rxPackets", "txPackets", "lanes"] {
+            status.remove(restless);
+        }
+    }
+    calm
 }
 
 /// What stands elsewhere is deleted there.

@@ -136,12 +136,14 @@ fn view(caller: &Caller, own: &Org, query: &[(String, String)]) -> Result<View, 
     Ok(view)
 }
 
-fn stream<S: Stream<Item = Event> + Send + 'static>(events: S) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+pub(super) fn stream<S: Stream<Item = Event> + Send + 'static>(
+    events: S,
+) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
     use futures_util::StreamExt as _;
     Sse::new(events.map(Ok)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
 }
 
-fn event(name: &str, data: &impl Serialize) -> Event {
+pub(super) fn event(name: &str, data: &impl Serialize) -> Event {
     let data = serde_json::to_string(data).expect("replies are plain JSON");
     Event::default().event(name).data(data)
 }
