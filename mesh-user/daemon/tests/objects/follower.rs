@@ -17,7 +17,7 @@ fn nodes_of_a_cluster_have_the_objects_of_their_hub() -> Result<()> {
     let contexts = site.lab.directory().join("contexts.toml");
     fs::write(&contexts, format!("[context.hub]\nserver = \"unix://{}\"\n", site.node.socket().display()))?;
     let settings = SETTINGS.replace("\"n1\"", "\"n2\"");
-    node.configure(&format!("hub = \"hub\"\ncontexts = {:?}\n{settings}", contexts.display().to_string()))?;
+    node.configure(&format!("hub = \"hub\"\ncontexts_file = {:?}\n{settings}", contexts.display().to_string()))?;
     node.start()?;
     let count = |kind: &str| Ok::<_, anyhow::Error>(objects(&namespace, &node, kind)?.len());
     until("the objects of the hub", || Ok((count("connections")? == 1).then_some(())))?;

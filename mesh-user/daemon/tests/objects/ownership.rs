@@ -21,7 +21,9 @@ fn what_stands_in_a_file_is_changed_there_alone() -> Result<()> {
 
     site.node.put_manifest("mine", &text.replace("10.8", "10.9"))?;
     until("the file to be taken up", || {
-        Ok((site.object("configurations")?["status"]["remote"]["cidr"]["pod"][0] == "10.9.0.0/16").then_some(()))
+        let now = site.object("configurations")?;
+        assert_eq!(condition(&now, "NetworkCIDRsConfigured").unwrap().0, "True");
+        Ok((now["spec"]["remote"]["cidr"]["pod"] == "10.9.0.0/16").then_some(()))
     })?;
     assert_eq!(site.object("configurations")?["metadata"]["uid"], uid);
     Ok(())
