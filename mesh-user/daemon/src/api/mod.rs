@@ -95,8 +95,6 @@ pub struct Snapshot {
     /// What of it is in force.
     pub intent: Option<Arc<ValidIntent>>,
     pub allocations: Arc<Allocations>,
-    /// The keys of secrets that gateways name.
-    pub secrets: BTreeMap<String, PublicKey>,
 }
 
 impl Default for Snapshot {
@@ -116,7 +114,6 @@ impl Default for Snapshot {
             objects: Arc::default(),
             intent: None,
             allocations: Arc::default(),
-            secrets: BTreeMap::new(),
         }
     }
 }

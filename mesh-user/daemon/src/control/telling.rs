@@ -36,7 +36,6 @@ impl Control {
             objects: Arc::clone(&self.known),
             intent: self.intent.clone(),
             allocations: Arc::clone(&self.allocations),
-            secrets: Default::default(),
             notices: self.intent.as_ref().map(|intent| intent.notices.clone()).unwrap_or_default(),
         };
         self.published.snapshots.send_replace(Arc::new(snapshot));
