@@ -9,6 +9,9 @@ mod side;
 mod status;
 mod undo;
 
+#[cfg(test)]
+mod tests;
+
 use std::time::Instant;
 
 use clap::{Args, Subcommand};
