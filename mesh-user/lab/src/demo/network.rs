@@ -87,6 +87,11 @@ impl Network {
         Ok(())
     }
 
+    /// They are connected by other means than the manifests of this network: by an operator.
+    pub fn joined(&mut self, client: usize, server: usize) {
+        self.connections.push((client, server, Connection::Wireguard));
+    }
+
     /// The cable that plugs the gateway of a cluster into the switch is cut: both of its ends are gone.
     pub fn unplug(&self, cluster: usize) -> Result<()> {
         self.clusters[cluster].gateway().ip(&["link", "delete", "dev", "und0"])?;
