@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     daemon::{Endpoint, Parts},
     exit::{Exit, Failure},
-    network::{Cluster, broken, is_about, nets, text},
+    network::{Cluster, broken, condition, is_about, nets, text},
     output::{Form, Output, OutputArguments, json as print_json, yaml},
     table::{cell, pairs, render},
 };
@@ -188,7 +188,10 @@ fn judged(gateway: Option<&Value>, connection: Option<&Value>) -> (&'static str,
     };
     let mut alerts: Vec<String> = broken(gateway);
     match connection {
-        None => alerts.push("there is no Connection yet".to_owned()),
+        None => {
+            let ready = condition(gateway, "Ready").map(|ready| ready.message).unwrap_or_default();
+            alerts.push(format!("there is no Connection yet: {ready}"));
+        }
         Some(connection) => {
             alerts.extend(broken(connection));
             let [value, detail] = ["/status/value", "/status/detail"].map(|pointer| text(connection, pointer));

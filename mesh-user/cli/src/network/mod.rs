@@ -21,7 +21,7 @@ use serde_json::json;
 use files::Exchange;
 use flags::{Both, ConnectFlags};
 
-pub(crate) use cluster::{Cluster, is_about, name, text};
+pub(crate) use cluster::{Cluster, condition, is_about, name, text};
 pub(crate) use report::{End, Report};
 pub(crate) use side::{Side, broken, nets};
 

@@ -45,11 +45,11 @@ fn manifests_are_applied_read_and_deleted() -> Result<()> {
     let pair = Pair::start(1)?;
     fs::write(pair.home.join("m.yaml"), MANIFESTS)?;
     let said = pair.done(0, "meshctl apply -f m.yaml --dry-run")?;
-    ensure!(said.contains("configuration/dry-paper would be created"), "{said}");
+    ensure!(said.contains("configuration/default/dry-paper would be created"), "{said}");
     ensure!(pair.done(0, "meshctl get conf -A")?.contains("Nothing found"), "a dry run changed something");
     let said = pair.done(0, "cat m.yaml | meshctl apply -f -")?;
     ensure!(
-        said.contains("configuration/dry-paper created") && said.contains("gatewayserver/server created"),
+        said.contains("configuration/default/dry-paper created") && said.contains("gatewayserver/default/server created"),
         "{said}"
     );
     let expected = "configuration/dry-paper\n";
