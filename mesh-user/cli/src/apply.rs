@@ -106,8 +106,12 @@ fn text(reply: &ApplyReply, output: Output) -> String {
         format!("{} {}\n{diff}", name(applied), verb(applied.action))
     });
     let lines: String = lines.collect();
-    let others = reply.changes.iter().filter(is_other).count();
-    if others == 0 { format!("{lines}Nothing to change.\n") } else { lines }
+    if !reply.changes.iter().any(|applied| is_other(&applied)) {
+        return format!("{lines}Nothing to change.\n");
+    }
+    let shown = if reply.dry_run { reply.plan.as_slice() } else { &[] };
+    let plan: String = shown.iter().map(|line| format!("  {line}\n")).collect();
+    if plan.is_empty() { lines } else { format!("{lines}In the kernel and the daemon:\n{plan}") }
 }
 
 #[cfg(test)]
@@ -134,6 +138,9 @@ mod tests {
         assert_eq!(text(&reply, Output::Name), "networkgroup/a\nnetworkgroup/b\nnetworkgroup/c\nnetworkgroup/d\n");
         reply.dry_run = true;
         assert!(text(&reply, Output::Table).starts_with("networkgroup/a would be created\n"));
+        reply.plan = vec!["+ route 10.71.0.0/16".to_owned()];
+        let planned = "it\nIn the kernel and the daemon:\n  + route 10.71.0.0/16\n";
+        assert!(text(&reply, Output::Table).ends_with(planned));
         reply.changes.drain(..2);
         reply.changes.truncate(1);
         assert_eq!(text(&reply, Output::Table), "networkgroup/c unchanged\nNothing to change.\n");

@@ -46,6 +46,7 @@ fn manifests_are_applied_read_and_deleted() -> Result<()> {
     fs::write(pair.home.join("m.yaml"), MANIFESTS)?;
     let said = pair.done(0, "meshctl apply -f m.yaml --dry-run")?;
     ensure!(said.contains("configuration/default/dry-paper would be created"), "{said}");
+    ensure!(said.contains("In the kernel and the daemon:\n") && said.contains("+ route 10.71.0.0/16"), "{said}");
     ensure!(pair.done(0, "meshctl get conf -A")?.contains("Nothing found"), "a dry run changed something");
     let said = pair.done(0, "cat m.yaml | meshctl apply -f -")?;
     ensure!(
