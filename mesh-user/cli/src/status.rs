@@ -302,9 +302,9 @@ pods0      workload  tcx   auto    12       3.4 kB  veth
 CONNECTION      REMOTE  KIND    STATE      LATENCY  RECEIVED       SENT      HANDSHAKE  ENDPOINT          DETAIL
 default/client  cl02    Client  Connected  1.2 ms   1000 / 1.0 MB  1 / 10 B  7 s ago    172.19.0.8:51840  -
 
-LANE OF         PORT   SHARD  STATE  RECEIVED      SENT     HANDSHAKE  ENDPOINT
-default/client  51840  0      Live   500 / 500 kB  1 / 5 B  7 s ago    172.19.0.8:51840
-default/client  51841  1      Dead   500 / 500 kB  1 / 5 B  7 s ago    172.19.0.8:51841
+LANE OF         TO KEY    PORT   SHARD  STATE  RECEIVED      SENT     HANDSHAKE  ENDPOINT
+default/client  BwcHBwcH  51840  0      Live   500 / 500 kB  1 / 5 B  7 s ago    172.19.0.8:51840
+default/client  BwcHBwcH  51841  1      Dead   500 / 500 kB  1 / 5 B  7 s ago    172.19.0.8:51841
 
 REMAP OF        REAL           PRESENTED     PACKETS  BYTES
 default/client  10.243.0.0/16  10.71.0.0/16  5        500 B
