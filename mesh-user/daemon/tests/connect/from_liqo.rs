@@ -148,7 +148,7 @@ fn check(pair: &Pair, row: &Row, is_same: bool, line: &str, finished: &Finished)
         }
         "liqoctl create gatewayserver server" => out.starts_with("gatewayserver/default/server ") && has_endpoint(pair)?,
         "liqoctl create gatewayclient client" => out.starts_with("gatewayclient/default/client "),
-        "liqoctl info peer <REMOTE_CLUSTER_ID>" => out.contains("172.31.0.2"),
+        "liqoctl info peer <REMOTE_CLUSTER_ID" => out.contains("172.31.0.2"),
         "kubectl get gatewayservers" if is_same => {
             out.starts_with("map[addresses:[172.31.0.2] port:") && out.ends_with(" protocol:UDP]")
         }
