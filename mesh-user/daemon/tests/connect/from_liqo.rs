@@ -146,7 +146,9 @@ fn check(pair: &Pair, row: &Row, is_same: bool, line: &str, finished: &Finished)
         "liqoctl create gatewayclient client" if line.contains(" -o ") => {
             out.contains("GatewayClient") && out.contains("172.31.0.2") && out.contains("wireguard-client")
         }
-        "liqoctl create gatewayserver server" => out.starts_with("gatewayserver/default/server ") && has_endpoint(pair)?,
+        "liqoctl create gatewayserver server" => {
+            out.starts_with("gatewayserver/default/server ") && has_endpoint(pair)?
+        }
         "liqoctl create gatewayclient client" => out.starts_with("gatewayclient/default/client "),
         "liqoctl info peer <REMOTE_CLUSTER_ID" => out.contains("172.31.0.2"),
         "kubectl get gatewayservers" if is_same => {

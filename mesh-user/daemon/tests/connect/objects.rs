@@ -50,7 +50,8 @@ fn manifests_are_applied_read_and_deleted() -> Result<()> {
     ensure!(pair.done(0, "meshctl get conf -A")?.contains("Nothing found"), "a dry run changed something");
     let said = pair.done(0, "cat m.yaml | meshctl apply -f -")?;
     ensure!(
-        said.contains("configuration/default/dry-paper created") && said.contains("gatewayserver/default/server created"),
+        said.contains("configuration/default/dry-paper created")
+            && said.contains("gatewayserver/default/server created"),
         "{said}"
     );
     let expected = "configuration/dry-paper\n";
