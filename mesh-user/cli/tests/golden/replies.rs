@@ -60,6 +60,7 @@ pub(crate) fn member(id: &str, label: Option<&str>, kind: MemberKind) -> Member 
         kind,
         status: MemberStatus::Active,
         managed_by: ManagedBy::Api,
+        made_with_peer: false,
     }
 }
 

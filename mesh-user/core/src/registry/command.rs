@@ -61,7 +61,7 @@ pub enum Command {
         public_key: PublicKey,
         public: Option<(IpAddr, u16)>,
     },
-    /// An external member without another peer goes with it.
+    /// A member that was made with a peer goes with its last one.
     DeletePeer {
         group: GroupId,
         peer: PeerId,

@@ -67,7 +67,8 @@ impl Rules {
             plain_text(&format!("{path}label"), "label", label, 255)?;
         }
         let (id, label) = (spec.id.clone(), spec.label.clone());
-        Ok(Member { id, label, domain_name, kind, status: MemberStatus::Active, managed_by: author })
+        let status = MemberStatus::Active;
+        Ok(Member { id, label, domain_name, kind, status, managed_by: author, made_with_peer: false })
     }
 
     /// `<member>.m.<group>.<first suffix>`

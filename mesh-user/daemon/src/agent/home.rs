@@ -71,6 +71,27 @@ pub(super) enum Wish {
 }
 
 impl Home {
+    /// However it is reached: with another certificate, or one that lies elsewhere, the peers there are the same.
+    pub(super) fn is_same_store(&self, other: &Home) -> bool {
+        match (self, other) {
+            (Home::Own, Home::Own) => true,
+            (Home::Hub(one), Home::Hub(other)) => {
+                one.server.trim_end_matches('/') == other.server.trim_end_matches('/')
+            }
+            (Home::Own, Home::Hub(_)) | (Home::Hub(_), Home::Own) => false,
+        }
+    }
+
+    /// Something that it is reached with is there no more.
+    pub(super) fn is_lost(&self) -> bool {
+        match self {
+            Home::Own => false,
+            Home::Hub(Server { server: _, ca, cert, key }) => {
+                [ca, cert, key].into_iter().flatten().any(|file| !file.exists())
+            }
+        }
+    }
+
     pub(super) fn shown(&self) -> &str {
         match self {
             Home::Own => "the store of this node",

@@ -113,7 +113,10 @@ impl Agent {
 
     fn join(&mut self, invitation: Invitation) -> Result<Undertaken, Trouble> {
         if let Some(purpose) = self.joined_before(&invitation) {
-            return self.carry_out(&purpose);
+            // The way that was named last is the one that is known to work.
+            self.ledger.move_to(&invitation.home, |known, _| *known == purpose);
+            self.ledger.save_rest().map_err(|error| unwritten(&error))?;
+            return self.carry_out(&Purpose { home: invitation.home, ..purpose });
         }
         let purpose = Self::purpose(&invitation)?;
         let undertaken = self.undertake(&purpose, invitation).and_then(|()| self.carry_out(&purpose));
@@ -171,7 +174,8 @@ impl Agent {
         let is_it = |joined: &&Joined| {
             let purpose = &joined.purpose;
             let is_member = member.as_ref().map_or(joined.is_external, |member| *member == purpose.member);
-            (&purpose.home, &purpose.org, &purpose.group, &purpose.netns) == (home, org, group, netns) && is_member
+            let is_place = (&purpose.org, &purpose.group, &purpose.netns) == (org, group, netns);
+            is_place && is_member && purpose.home.is_same_store(home)
         };
         self.ledger.joins.iter().find(is_it).map(|joined| joined.purpose.clone())
     }

@@ -56,6 +56,10 @@ pub(super) struct Joined {
     pub(super) label: Option<Label>,
 }
 
+/// Somebody asked for it; else it is an instance's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct IsJoin(pub(super) bool);
+
 #[derive(Debug)]
 pub(super) struct Ledger {
     state: StateDirectory,
@@ -113,6 +117,32 @@ impl Ledger {
             self.save_joins()?;
         }
         Ok(())
+    }
+
+    /// Whatever `is_moved` is of `home` from now on: the same store, reached in another way. Two for one purpose stay two.
+    pub(super) fn move_to(&mut self, home: &Home, is_moved: impl Fn(&Purpose, IsJoin) -> bool) {
+        let joined: Vec<Purpose> = self.joins.iter().map(|joined| joined.purpose.clone()).collect();
+        let moved = |purpose: &Purpose, is_join| {
+            let same = purpose.home.is_same_store(home) && purpose.home != *home;
+            same && is_moved(purpose, is_join)
+        };
+        for place in 0..self.peers.len() {
+            let purpose = &self.peers[place].purpose;
+            let target = Purpose { home: home.clone(), ..purpose.clone() };
+            if moved(purpose, IsJoin(joined.contains(purpose))) && self.of(&target).is_none() {
+                self.peers[place].purpose = target;
+                self.unsaved.peers = true;
+            }
+        }
+        for place in 0..self.joins.len() {
+            let purpose = &self.joins[place].purpose;
+            let target = Purpose { home: home.clone(), ..purpose.clone() };
+            let is_there = self.joins.iter().any(|joined| joined.purpose == target);
+            if moved(purpose, IsJoin(true)) && !is_there {
+                self.joins[place].purpose = target;
+                self.unsaved.joins = true;
+            }
+        }
     }
 
     pub(super) fn of(&self, purpose: &Purpose) -> Option<&Kept> {
@@ -178,5 +208,33 @@ mod tests {
         ledger.save_rest().unwrap();
         assert!(!ledger.is_unsaved());
         assert_eq!(Ledger::open(state).unwrap().peers, ledger.peers);
+    }
+
+    #[test]
+    fn a_certificate_that_moved_leaves_the_peers_what_they_are() {
+        let hub = |server: &str, cert: &str| {
+            let cert = Some(PathBuf::from(cert));
+            Home::Hub(mesh_core::api::node::Server { server: server.to_owned(), ca: None, cert, key: None })
+        };
+        let at = |home: &Home, peer: &str, member: &str| {
+            let mut kept = kept(peer);
+            (kept.purpose.home, kept.purpose.member) = (home.clone(), member.parse().unwrap());
+            kept
+        };
+        let directory = tempfile::tempdir().unwrap();
+        let mut ledger = Ledger::open(StateDirectory::open(directory.path()).unwrap()).unwrap();
+        let (old, new, other) = (hub("https://hub", "/old"), hub("https://hub", "/new"), hub("https://other", "/old"));
+        let [a, b, c, d] = ["02", "03", "04", "05"].map(|end| format!("peer_4b1f8bd6-2dd7-4d4b-9c7a-0f9f3a9d0a{end}"));
+        for kept in [at(&old, &a, "app_a"), at(&old, &b, "app_b"), at(&other, &c, "app_c"), at(&new, &d, "app_b")] {
+            ledger.add(kept);
+        }
+        let purpose = at(&old, &a, "app_join").purpose;
+        ledger.joins.push(Joined { purpose, group_label: "x".to_owned(), is_external: false, label: None });
+        ledger.move_to(&new, |_, is_join| is_join == IsJoin(false));
+        let homes: Vec<&Home> = ledger.peers.iter().map(|kept| &kept.purpose.home).collect();
+        assert_eq!(homes, [&new, &old, &other, &new], "the second has a successor, the third is another hub's");
+        assert_eq!(ledger.joins[0].purpose.home, old);
+        ledger.move_to(&new, |_, is_join| is_join == IsJoin(true));
+        assert_eq!(ledger.joins[0].purpose.home, new);
     }
 }

@@ -47,7 +47,7 @@ pub use home::{Home, Trouble};
 use joins::Asked;
 pub use joins::{Agency, Undertaken};
 use lease::{Lease, Renewal};
-use ledger::Ledger;
+use ledger::{IsJoin, Ledger};
 pub use ledger::{Kept, Purpose};
 use local::Local;
 use mirror::{Filter, Mirror, Sight};
@@ -142,6 +142,10 @@ impl Agent {
             None => Home::Own,
             Some(name) => Home::Hub(server(&settings.directories.contexts, name)?),
         };
+        let mut ledger = Ledger::open(state.clone())?;
+        // A join may have been asked for with another certificate, which is as good as long as it is there.
+        ledger.move_to(&home, |purpose, IsJoin(is_join)| !is_join || purpose.home.is_lost());
+        ledger.save_rest()?;
         let (asking, asked) = mpsc::channel(QUEUE);
         let agency = Agency::new(asking, outlets.locals.subscribe());
         let agent = Agent {
@@ -154,7 +158,7 @@ impl Agent {
             home,
             offices: Vec::new(),
             registrar,
-            ledger: Ledger::open(state.clone())?,
+            ledger,
             state,
             keys: BTreeMap::new(),
             attempts: BTreeMap::new(),

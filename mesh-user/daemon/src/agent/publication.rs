@@ -15,6 +15,9 @@ use mesh_core::{
 use super::{Agent, Home, Kept, local::Local, registration::Attempt};
 use crate::control::Wanted;
 
+const UNSEEN: &str =
+    "the hub shows no such group: it was deleted, or a role of this node was; 'meshctl ng leave' ends the join";
+
 impl Agent {
     /// Tells what there is now to whoever acts on it.
     pub(super) fn publish(&mut self) {
@@ -118,7 +121,12 @@ impl Agent {
             let group = groups.get(&kept.purpose.group).cloned();
             let peer = group.as_ref().and_then(|group| group.peers.get(&kept.peer));
             let attempt = self.attempts.get(&kept.peer).and_then(Attempt::trouble);
-            let detail = attempt.map_or_else(String::new, |trouble| trouble.error.message.clone());
+            let is_unseen = group.is_none() && kept.was_registered && sight.is_current;
+            let detail = match attempt {
+                Some(trouble) => trouble.error.message.clone(),
+                None if is_unseen => UNSEEN.to_owned(),
+                None => String::new(),
+            };
             Arc::new(Local {
                 kept: kept.clone(),
                 is_joined: self.ledger.joins.iter().any(|joined| joined.purpose == kept.purpose),

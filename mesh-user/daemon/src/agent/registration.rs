@@ -11,7 +11,7 @@ use mesh_core::{
 };
 
 use super::{
-    Agent, Kept, Trouble,
+    Agent, Home, Kept, Trouble,
     home::{Errand, Wish},
     lease::Fate,
     mirror::Sight,
@@ -145,6 +145,8 @@ impl Agent {
                     self.send(kept, Wish::Update(UpdatePeer { public_key: key, ip, port }));
                 }
             }
+            // Deleted, or a role of ours was withdrawn: it may be seen again.
+            None if group.is_none() && want.is_join && kept.was_registered && kept.purpose.home != Home::Own => {}
             None if kept.was_registered && sight.is_current => {
                 let fate = self.fate(kept, sight.registry.revision);
                 match fate {

@@ -36,7 +36,7 @@ use anyhow::{Context as _, Result};
 use axum::{
     Json, Router,
     extract::{DefaultBodyLimit, Request, State},
-    http::{Method, StatusCode},
+    http::{Method, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse as _, Response},
 };
@@ -193,8 +193,7 @@ pub async fn serve_tls(
     api: Api,
 ) -> Result<impl Future<Output = Result<()>> + use<>> {
     let listener = Tls::bind(settings, principals).await?;
-    let service = router(api, Door::Tcp).into_make_service_with_connect_info::<Caller>();
-    Ok(async move { axum::serve(listener, service).await.context("the API on TCP failed") })
+    Ok(async move { listener.serve(router(api, Door::Tcp)).await })
 }
 
 fn router(api: Api, door: Door) -> Router {
@@ -205,8 +204,19 @@ fn router(api: Api, door: Door) -> Router {
         .method_not_allowed_fallback(async || Failure::method_not_allowed())
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .layer(middleware::from_fn_with_state(api.hub.clone(), at_the_hub))
+        .layer(middleware::from_fn(unconditional))
         .layer(middleware::from_fn(caller::admit))
         .with_state(api)
+}
+
+/// Refuses what is to be done on condition of a version, instead of doing it without.
+async fn unconditional(request: Request, next: Next) -> Response {
+    let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+    if !is_read && request.headers().contains_key(header::IF_MATCH) {
+        let hint = "leave the header out; each change is made whole or not at all, on what is there then";
+        return Failure::invalid("changes on condition (If-Match) are not done here", hint).into_response();
+    }
+    next.run(request).await
 }
 
 /// Refuses on a node that follows a hub what is asked of a store: its own is not the one that is meant.

@@ -33,7 +33,8 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         Endpoint::patch(PEER, update, "Change key and place of a peer; its address stays")
             .body::<UpdatePeer>()
             .reply::<PeerReply>(),
-        Endpoint::delete(PEER, delete, "Delete a peer, and an external member that has no other").reply::<PeerReply>(),
+        Endpoint::delete(PEER, delete, "Delete a peer, and a member that was made with one and has no other")
+            .reply::<PeerReply>(),
         Endpoint::get(CONFIGURATION, configuration, "What WireGuard is to be told for a peer; the version is the ETag")
             .reply::<PeerConfiguration>(),
     ]

@@ -12,9 +12,11 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use axum::{
-    extract::connect_info::Connected,
-    serve::{IncomingStream, Listener},
+use axum::{Extension, Router, extract::ConnectInfo};
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
 };
 use mesh_core::model::{ApiListener, PrincipalName, Role};
 use rustls::{
@@ -41,6 +43,9 @@ const HANDSHAKES: usize = 64;
 /// Connections at a time, with those in their handshake; more wait in the kernel's queue, and descriptors are left for
 /// tunnels.
 const CONNECTIONS: usize = 256;
+/// From the end of a reply, or of the handshake, to the end of the next request's header; connections that nobody uses end
+/// so, too.
+const HEADER: Duration = Duration::from_secs(30);
 /// Who has no role has so long to be told so.
 const REFUSAL: Duration = Duration::from_secs(5);
 
@@ -59,12 +64,6 @@ pub(super) struct Connection {
     /// Ends it, whatever it is doing; none for who has a role.
     end: Option<Pin<Box<Sleep>>>,
     _place: OwnedSemaphorePermit,
-}
-
-/// Who connected from where.
-#[derive(Clone, Debug)]
-pub(super) struct Origin {
-    caller: Caller,
 }
 
 impl Tls {
@@ -93,18 +92,35 @@ impl Tls {
         });
     }
 
-    fn origin(&self, stream: &TlsStream<TcpStream>) -> Origin {
+    /// Answers requests until the task is dropped; connections end with it.
+    pub(super) async fn serve(mut self, router: Router) -> ! {
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new()).header_read_timeout(HEADER);
+        let mut connections = JoinSet::new();
+        loop {
+            tokio::select! {
+                (connection, caller) = self.accept() => {
+                    let service = TowerToHyperService::new(router.clone().layer(Extension(ConnectInfo(caller))));
+                    let served = http.serve_connection(TokioIo::new(connection), service);
+                    connections.spawn(async move {
+                        if let Err(error) = served.await {
+                            tracing::debug!(%error, "a connection to the API ended");
+                        }
+                    });
+                }
+                Some(_) = connections.join_next() => {}
+            }
+        }
+    }
+
+    fn caller(&self, stream: &TlsStream<TcpStream>) -> Caller {
         let certificates = stream.get_ref().1.peer_certificates();
         let name = certificates.and_then(|chain| common_name(chain.first()?)).unwrap_or_default();
-        Origin { caller: Caller::principal(&name, &self.principals) }
+        Caller::principal(&name, &self.principals)
     }
-}
 
-impl Listener for Tls {
-    type Io = Connection;
-    type Addr = Origin;
-
-    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+    /// Loses nothing when it is dropped: what has its handshake behind it is taken by the next call.
+    async fn accept(&mut self) -> (Connection, Caller) {
         loop {
             let room = self.handshakes.len() < HANDSHAKES;
             let (tcp, places) = (&self.tcp, Arc::clone(&self.places));
@@ -123,17 +139,13 @@ impl Listener for Tls {
                 },
                 Some(done) = self.handshakes.join_next() => {
                     if let Ok(Some((stream, place))) = done {
-                        let origin = self.origin(&stream);
-                        let end = origin.caller.has_role().is_err().then(|| Box::pin(sleep(REFUSAL)));
-                        return (Connection { stream, end, _place: place }, origin);
+                        let caller = self.caller(&stream);
+                        let end = caller.has_role().is_err().then(|| Box::pin(sleep(REFUSAL)));
+                        return (Connection { stream, end, _place: place }, caller);
                     }
                 }
             }
         }
-    }
-
-    fn local_addr(&self) -> io::Result<Self::Addr> {
-        Ok(Origin { caller: Caller::principal("", &BTreeMap::new()) })
     }
 }
 
@@ -162,12 +174,6 @@ impl AsyncWrite for Connection {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, task: &mut Polling<'_>) -> Poll<io::Result<()>> {
         self.poll_open(task)?.poll_shutdown(task)
-    }
-}
-
-impl Connected<IncomingStream<'_, Tls>> for Caller {
-    fn connect_info(stream: IncomingStream<'_, Tls>) -> Self {
-        stream.remote_addr().caller.clone()
     }
 }
 

@@ -5,11 +5,13 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use mesh_core::registry::{Deletions, Entry, Registry, Revision, View};
+use mesh_core::registry::{Deletions, Entry, Registry, Revision, Rights, View};
 use tokio::sync::watch;
 
 #[derive(Clone, Debug)]
 pub struct Watched {
+    /// What there was when this daemon began.
+    begin: Revision,
     registry: watch::Receiver<Arc<Registry>>,
     deletions: Arc<Mutex<Deletions>>,
 }
@@ -18,7 +20,8 @@ impl Watched {
     /// Follows `source` on a task of its own until that ends.
     pub fn follow(mut source: watch::Receiver<Arc<Registry>>) -> Watched {
         let first = Arc::clone(&source.borrow_and_update());
-        let deletions = Arc::new(Mutex::new(Deletions::new(first.revision)));
+        let begin = first.revision;
+        let deletions = Arc::new(Mutex::new(Deletions::new(begin)));
         let (publisher, registry) = watch::channel(first);
         let noted = Arc::clone(&deletions);
         tokio::spawn(async move {
@@ -30,7 +33,7 @@ impl Watched {
                 publisher.send_replace(new);
             }
         });
-        Watched { registry, deletions }
+        Watched { begin, registry, deletions }
     }
 
     /// What is there now, seen; the next change wakes the receiver.
@@ -41,6 +44,10 @@ impl Watched {
     }
 
     pub(super) fn since(&self, since: Revision, view: &View, registry: &Registry) -> Option<Vec<Entry>> {
+        // Another run may have had other roles for the reader, and so have shown it more or less.
+        if view.rights != Rights::All && since <= self.begin {
+            return None;
+        }
         view.since(since, &self.deletions.lock().unwrap_or_else(PoisonError::into_inner), registry)
     }
 }

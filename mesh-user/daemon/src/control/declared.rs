@@ -3,7 +3,7 @@
 
 use mesh_core::{
     api::Action,
-    model::Problems,
+    model::{Problem, Problems},
     registry::{Author, Declaration},
 };
 
@@ -13,22 +13,18 @@ use crate::registrar::Rejection;
 impl Control {
     /// What the manifests say of network groups, or all problems of their form.
     pub(super) fn declarations(&self) -> Result<Vec<Declaration>, Problems> {
-        let declarations = Declaration::read_all(&self.manifests, &self.settings.org)?;
-        let Some(hub) = &self.settings.hub else { return Ok(declarations) };
-        let elsewhere = |declaration: &Declaration| {
-            let message = format!("this node follows the hub {hub}, whose store has the groups");
-            declaration.place.problem("", message, "put it into the manifest directory there, or use 'meshctl apply'")
-        };
-        Problems(declarations.iter().map(elsewhere).collect()).or(Vec::new())
+        Declaration::read_all(&self.manifests, &self.settings.org)
     }
 
     /// What does not fit to what the store holds changes nothing there, and hinders nothing else: it is told, and tried
     /// again.
     pub(super) async fn declare(&mut self) {
-        if self.settings.hub.is_some() {
-            return;
-        }
         let declared = match self.declarations() {
+            Ok(declarations) if self.settings.hub.is_some() => {
+                Problems(declarations.iter().map(|declaration| self.elsewhere(declaration)).collect())
+                    .or(Vec::new())
+                    .map_err(Rejection::Problems)
+            }
             Ok(declarations) => self.registrar.declare(Author::File, &declarations, true, false).await,
             Err(problems) => Err(Rejection::Problems(problems)),
         };
@@ -46,5 +42,12 @@ impl Control {
             tracing::error!("network groups of the manifests are as they were: {line}");
         }
         self.undeclared = problems;
+    }
+
+    /// Everything else in the directory is in force.
+    fn elsewhere(&self, declaration: &Declaration) -> Problem {
+        let hub = self.settings.hub.as_deref().unwrap_or_default();
+        let message = format!("this node follows the hub {hub}, whose store has the groups");
+        declaration.place.problem("", message, "put it into the manifest directory there, or use 'meshctl apply'")
     }
 }

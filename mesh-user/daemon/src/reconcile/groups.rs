@@ -105,7 +105,17 @@ impl World {
 
     /// Before steps that are of groups alone.
     pub fn prepare_groups(&mut self, steps: &[Step]) -> Result<()> {
-        if self.note_groups(steps) { self.state.save_record(&self.record) } else { Ok(()) }
+        let is_new = |step: &Step| matches!(step, Step::Group(_, GroupStep::Create(_)));
+        if !steps.iter().any(is_new) {
+            return Ok(());
+        }
+        let before = self.record.clone();
+        let saved = if self.note_groups(steps) { self.state.save_record(&self.record) } else { Ok(()) };
+        if saved.is_err() {
+            // What is not on disk is noted anew by the next attempt.
+            self.record = before;
+        }
+        saved
     }
 
     /// All steps of one device, in their order.

@@ -38,6 +38,7 @@ fn malformed() -> Vec<Case> {
         case("GET", "/v1/watch?member=a%20b", &[], 400, "invalid"),
         case("GET", "/v1/watch?version=last", &[], 400, "invalid"),
         case("GET", "/v1/watch", &["--header", "Last-Event-ID: last"], 400, "invalid"),
+        case("DELETE", "/v1/orgs/default/networkgroups/x", &["--header", "If-Match: \"1\""], 400, "invalid"),
         case("PUT", GROUPS, &[], 405, "method_not_allowed"),
         case("BREW", GROUPS, &[], 405, "method_not_allowed"),
         case("TRACE", "/v1/status", &[], 405, "method_not_allowed"),

@@ -11,7 +11,10 @@ use anyhow::{Context, Result, ensure};
 use mesh_lab::link::{self, Port};
 use serde_json::Value;
 
-use crate::{reach::reach, site::Site};
+use crate::{
+    reach::{certificates, reach},
+    site::{PATIENCE, Site},
+};
 
 /// NG-41, NG-46, NG-49: a node joins by request, is a peer when the command returns, and leaves without a trace.
 #[test]
@@ -109,5 +112,75 @@ fn a_prefix_that_is_in_use_here_is_not_joined() -> Result<()> {
     // Without the other one it comes up by itself.
     namespace.ip(&["address", "del", "10.9.3.1/24", "dev", "und0"])?;
     site.wait_peers("a", 1)?;
+    Ok(())
+}
+
+/// NG-41: a role that is withdrawn for a while ends no join, and a certificate that lies elsewhere makes no new peer.
+#[test]
+fn a_withdrawn_role_and_a_moved_certificate_end_no_join() -> Result<()> {
+    let mut site = Site::new()?;
+    site.plug("hub", 1)?;
+    site.plug("c", 4)?;
+    certificates(&site)?;
+    let file = |site: &Site, name: &str| site.lab.directory().join(name);
+    let hub = |site: &Site, group: &str| {
+        let [ca, cert, key] = ["ca.pem", "hub.pem", "hub.key"].map(|name| file(site, name));
+        format!(
+            "[api]\nlisten = \"192.0.2.1:7443\"\nca = {ca:?}\ncert = {cert:?}\nkey = {key:?}\n[[principal]]\n\
+             name = \"c\"\nroles = [\"member of default/{group}\"]\n"
+        )
+    };
+    let follow = |site: &Site, name: &str| {
+        let [ca, cert, key] = ["ca.pem", &format!("{name}.pem"), &format!("{name}.key")].map(|name| file(site, name));
+        let server = "server = \"https://192.0.2.1:7443\"";
+        site.contexts("c", &format!("[context.hub]\n{server}\nca = {ca:?}\ncert = {cert:?}\nkey = {key:?}\n"))
+    };
+    site.start("hub", &hub(&site, "one"))?;
+    let contexts = follow(&site, "c")?;
+    site.start("c", &format!("hub = \"hub\"\ncontexts_file = {contexts:?}\n"))?;
+    site.ng(&["create", "one"])?;
+    site.ng_at("c", &["join", "one"])?;
+    let joined = site.wait_peers("c", 1)?.remove(0);
+
+    site.configure("hub", &hub(&site, "another"))?;
+    site.at_mut("hub").kill()?;
+    site.at_mut("hub").start()?;
+    site.wait_for("the group to be out of sight", PATIENCE, || Ok(site.peers("c")?.is_empty().then_some(())))?;
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    site.configure("hub", &hub(&site, "one"))?;
+    site.at_mut("hub").kill()?;
+    site.at_mut("hub").start()?;
+    let again = site.wait_peers("c", 1)?.remove(0);
+    ensure!((&again.id, again.end.address) == (&joined.id, joined.end.address), "{again:?} was {joined:?}");
+
+    site.at_mut("c").kill()?;
+    for end in ["pem", "key"] {
+        std::fs::rename(file(&site, &format!("c.{end}")), file(&site, &format!("moved.{end}")))?;
+    }
+    follow(&site, "moved")?;
+    site.at_mut("c").start()?;
+    let again = site.wait_peers("c", 1)?.remove(0);
+    ensure!((&again.id, again.end.address) == (&joined.id, joined.end.address), "{again:?} was {joined:?}");
+    let peers = site.json("hub", &["get", "one"])?.to_string();
+    ensure!(peers.matches("\"ExternalPeer\"").count() == 1, "{peers}");
+    Ok(())
+}
+
+/// NG-50: a manifest that belongs to the hub is told, and holds up nothing else.
+#[test]
+fn a_follower_tells_of_groups_in_its_manifests() -> Result<()> {
+    let mut site = Site::with_hub("")?;
+    site.plug("a", 2)?;
+    site.configure("a", &site.follower("a", "")?)?;
+    let group = "apiVersion: mesh/v1\nkind: NetworkGroup\nmetadata: {name: shop}\n";
+    site.at("a").put_manifest("groups", group)?;
+    site.at_mut("a").spawn()?;
+    // What else it has to do is done.
+    site.ng(&["create", "one"])?;
+    site.wait_for("the node to join", PATIENCE, || Ok(site.ng_at("a", &["join", "one"]).ok()))?;
+    site.wait_peers("a", 1)?;
+    let status = site.at("a").meshctl(&["status"])?;
+    let told = format!("{}{}", status.stdout, status.stderr);
+    ensure!(told.contains("groups.yaml") && told.contains("follows the hub"), "{told}");
     Ok(())
 }

@@ -170,7 +170,8 @@ pub(crate) fn reach(from: &Peer, to: &Peer, seed: u64) -> Result<()> {
 }
 
 /// An authority, and what it signed: `hub` for 192.0.2.1, and the client `c`.
-fn certificates(site: &Site) -> Result<()> {
+/// Of the authority, the hub and the principal `c`.
+pub(crate) fn certificates(site: &Site) -> Result<()> {
     let directory = site.lab.directory();
     let write = |name: &str, text: String| std::fs::write(directory.join(name), text);
     let mut authority = CertificateParams::default();

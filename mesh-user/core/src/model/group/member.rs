@@ -19,6 +19,9 @@ pub struct Member {
     pub status: MemberStatus,
     #[serde(default)]
     pub managed_by: ManagedBy,
+    /// It was made with a peer of its own, and goes with its last one. Others stay until they are unlinked.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub made_with_peer: bool,
 }
 
 /// Case does not matter on input; `add-on` is `ADDON`.

@@ -44,6 +44,7 @@ pub(crate) fn group(default_access: Access, peers: &[(&str, &str)], rules: &[&st
         kind: MemberKind::Application,
         status: MemberStatus::Active,
         managed_by: ManagedBy::Api,
+        made_with_peer: false,
     };
     let peer = |(at, (member, address)): (usize, &(&str, &str))| Peer {
         kind: PeerKind::CleverPeer,

@@ -114,7 +114,7 @@ pub(in crate::registry) fn set(
     Ok(edit.finish())
 }
 
-/// An external member goes with its last peer, unless a manifest has it.
+/// A member that was made with a peer goes with its last one, unless a manifest has it.
 pub(in crate::registry) fn delete(group: &Group, author: Author, id: &PeerId) -> Result<Change, Refusal> {
     let peer = existing(group, id)?;
     may_change(author, peer.managed_by, format_args!("the peer {id}"))?;
@@ -128,7 +128,7 @@ pub(super) fn remove(group: &Group, peers: &BTreeSet<&PeerId>) -> Change {
         peers.iter().filter_map(|id| group.peers.get(*id)).map(|peer| &peer.object.parent_member).collect();
     for parent in parents {
         let (gone, left): (Vec<&Peer>, Vec<&Peer>) = group.peers_of(parent).partition(|peer| peers.contains(&peer.id));
-        let goes = |parent: &Stored<Member>| parent.kind == MemberKind::External && parent.managed_by == Author::Api;
+        let goes = |parent: &Stored<Member>| parent.made_with_peer && parent.managed_by == Author::Api;
         if left.is_empty() && group.members.get(parent).is_some_and(goes) {
             member::delete_member(&mut edit, parent);
             continue;
@@ -226,6 +226,7 @@ fn parent(
     let label = spec.label.as_ref().map(|label| format!("Parent of {label}"));
     let made = MemberSpec { id, label, kind: Some(MemberKind::External), domain_name: None };
     let made = rules.member(edit.group.id(), &made, author, "parentMember.")?;
+    let made = Member { made_with_peer: true, ..made };
     let id = made.id.clone();
     edit.put(Key::Member(edit.group.id().clone(), id.clone()), Object::Member(made));
     Ok(id)

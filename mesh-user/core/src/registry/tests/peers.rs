@@ -1,7 +1,7 @@
 //! Peers: their addresses, roles, parents and configurations.
 
 use crate::{
-    model::group::{Label, MemberKind, PeerId, PeerRole},
+    model::group::{Label, MemberKind, Party, PeerId, PeerRole},
     registry::{Author, Command, PeerSpec, RefusalCode, configuration, fixtures::*},
 };
 
@@ -72,6 +72,19 @@ fn an_external_parent_goes_with_its_last_peer() {
     world.execute(delete(b));
     assert!(!world.group("x").members.contains_key(&parent));
     assert_eq!(world.refused(delete(a)), (RefusalCode::NotFound, String::new()));
+}
+
+#[test]
+fn a_member_that_was_linked_outlives_its_peers_with_its_rules() {
+    let mut world = World::default();
+    let group = world.create("x", &["app_1", "external_mine"]);
+    let (from, to) = (Party::Member("external_mine".parse().unwrap()), Party::Any);
+    world.execute(Command::AddRule { group: group.clone(), id: None, from, to, traffic: "any".parse().unwrap() });
+    let laptop = PeerSpec { parent_member: "external_mine".parse().ok(), ..external("a", 1) };
+    world.execute(Command::CreatePeer { group: group.clone(), peer: laptop });
+    world.execute(Command::DeletePeer { group: group.clone(), peer: peer(&world, "a").id });
+    let left = world.group("x");
+    assert_eq!((left.members.len(), left.peers.len(), left.rules.len()), (2, 0, 1));
 }
 
 #[test]

@@ -111,6 +111,7 @@ fn member(id: MemberId) -> Member {
         kind: MemberKind::Application,
         status: MemberStatus::Active,
         managed_by: ManagedBy::Api,
+        made_with_peer: false,
     }
 }
 

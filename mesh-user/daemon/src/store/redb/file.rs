@@ -8,8 +8,9 @@ use std::{
     fs::{self, File, OpenOptions},
     io,
     os::unix::fs::{FileExt as _, OpenOptionsExt as _},
+    panic,
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, Once, PoisonError},
 };
 
 use redb::{Builder, Database, StorageBackend};
@@ -21,6 +22,8 @@ use crate::store::StoreError;
 const CACHE: usize = 16 << 20;
 /// Bytes of what is kept of a file that is tried out.
 const BLOCK: u64 = 4_096;
+/// The thread in which a file is tried out.
+const TRIAL: &str = "store-trial";
 
 /// Opens the store in `path`, or makes an empty one there, mode 0600.
 pub(super) fn open(path: &Path) -> Result<Database, StoreError> {
@@ -61,13 +64,14 @@ fn beside(path: &Path) -> PathBuf {
     name.into()
 }
 
-/// On a thread of its own, because a damaged file may also end in a panic.
+/// On a thread of its own, because a damaged file may also end in a panic, of which nothing is printed: the error says it.
 fn try_out(path: &Path, file: File) -> Result<(), StoreError> {
     if file.metadata().map_err(|error| unusable(path, &error))?.len() == 0 {
         return Err(damaged(path, "it is empty"));
     }
+    hush_trials();
     let backend = Trial::new(file).map_err(|error| unusable(path, &error))?;
-    let trial = std::thread::Builder::new().name("store-trial".to_owned()).spawn(move || examine(backend));
+    let trial = std::thread::Builder::new().name(TRIAL.to_owned()).spawn(move || examine(backend));
     let version = trial.map_err(|error| unusable(path, &error))?.join();
     match version {
         Err(_) => Err(damaged(path, "its structure contradicts itself")),
@@ -80,6 +84,18 @@ fn try_out(path: &Path, file: File) -> Result<(), StoreError> {
             path.display()
         ))),
     }
+}
+
+fn hush_trials() {
+    static HUSHED: Once = Once::new();
+    HUSHED.call_once(|| {
+        let told = panic::take_hook();
+        panic::set_hook(Box::new(move |panic| {
+            if std::thread::current().name() != Some(TRIAL) {
+                told(panic);
+            }
+        }));
+    });
 }
 
 /// The version of the tables; `None`: a checksum is wrong.
