@@ -24,7 +24,8 @@ pub(in crate::registry) fn set(
 ) -> Result<Change, Refusal> {
     let Some(old) = group.members.get(&spec.id) else { return link(group, rules, author, spec) };
     let new = Member { status: old.status, ..rules.member(group.id(), spec, author, "")? };
-    let same = Member { managed_by: old.managed_by, ..new.clone() } == **old;
+    let (managed_by, made_with_peer) = (old.managed_by, old.made_with_peer);
+    let same = Member { managed_by, made_with_peer, ..new.clone() } == **old;
     may_declare(author, old.managed_by, same, &old.id)?;
     if same { Ok(Change::default()) } else { put(group, spec, new) }
 }
