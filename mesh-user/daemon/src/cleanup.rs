@@ -1,13 +1,16 @@
 //! How is everything that is ours taken out of the kernel, and nothing else? Without a daemon, and as often as one likes.
 
 use anyhow::{Context as _, Result};
-use mesh_core::{model::Settings, plan::DeviceName};
+use mesh_core::{
+    model::Settings,
+    plan::{DeviceName, NAT_TABLE},
+};
 
 use crate::{
     kernel::{
         bpf::Pins,
         netlink::{Links, Netlink},
-        privileges,
+        nft, privileges,
     },
     reconcile,
     run_directory::RunDirectory,
@@ -35,6 +38,9 @@ pub async fn run(settings: &Settings) -> Result<()> {
         reconcile::restore_sysctl(&record, sysctl)?;
     }
     let sockets = wg::remove_sockets(&settings.directories.uapi, record.tunnels.iter().chain(record.groups.keys()))?;
+    if record.nat.is_some() {
+        nft::remove(NAT_TABLE)?;
+    }
     state.forget_record()?;
     run_directory.remove()?;
     tracing::info!(pins, devices, routes, addresses, neighbours, sockets, sysctls = record.sysctls.len(), "cleaned up");

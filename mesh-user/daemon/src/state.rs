@@ -24,6 +24,7 @@ use mesh_core::{
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+use crate::reconcile::NatRecord;
 pub use groups::{GroupEndpoints, GroupRecord, public_key};
 
 const VERSION: u32 = 1;
@@ -57,6 +58,8 @@ pub struct Record {
     pub interfaces: BTreeMap<DeviceName, Attachment>,
     /// Where clients were last, so that a restarted server can call them before they notice.
     endpoints: Vec<EndpointRecord>,
+    /// Our nftables table.
+    pub nat: Option<NatRecord>,
     /// Which object the programs are from.
     pub object: String,
     /// What the remap numbers in the pinned maps stand for.

@@ -8,7 +8,7 @@ use std::{
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::model::ClusterId;
+use crate::model::{ClusterId, ObjectId};
 
 /// What this node gave out. A remote keeps its share while its Configuration exists; without it all is free again.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +26,12 @@ pub struct Allocations {
     /// Addresses of the pool for load balancers, likewise.
     #[serde(default)]
     pub load_balancers: BTreeMap<ClusterId, IpAddr>,
+    /// Addresses of our external CIDR; kept as long as the `IP` object.
+    #[serde(default)]
+    pub outside: Vec<OutsideShare>,
+    /// Kept as long as the `Network` object.
+    #[serde(default)]
+    pub networks: Vec<NetworkShare>,
 }
 
 /// The share of one remote cluster.
@@ -35,6 +41,22 @@ pub struct Share {
     pub connection: u16,
     /// Real prefix and what this cluster chose to call it.
     pub presented: BTreeMap<IpNet, IpNet>,
+}
+
+/// The address of our external CIDR by which remotes reach a host outside the cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutsideShare {
+    pub id: ObjectId,
+    pub host: IpAddr,
+    pub address: IpAddr,
+}
+
+/// The prefix that a `Network` object wished for and what it became.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkShare {
+    pub id: ObjectId,
+    pub wish: IpNet,
+    pub cidr: IpNet,
 }
 
 /// What a [`mesh_common::ids::RemapId`] stands for; `remote` is absent for our own prefixes.
@@ -68,6 +90,7 @@ impl Numbers {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::ObjectKind;
 
     #[test]
     fn survives_being_written_down() {
@@ -80,12 +103,23 @@ mod tests {
             real: net("10.243.0.0/16"),
             presented: net("10.71.0.0/16"),
         };
+        let id = |kind| ObjectId { kind, namespace: "default".to_owned(), name: "db".to_owned() };
         let state = Allocations {
             own: BTreeMap::from([(net("10.70.0.0/16"), net("10.70.0.0/16"))]),
             remotes: BTreeMap::from([(remote.clone(), Share { connection: 1, presented })]),
             remaps: vec![remap],
             node_ports: BTreeMap::from([(remote, vec![31_000, 31_001])]),
             load_balancers: BTreeMap::new(),
+            outside: vec![OutsideShare {
+                id: id(ObjectKind::Ip),
+                host: "192.0.2.50".parse().unwrap(),
+                address: "10.70.0.25".parse().unwrap(),
+            }],
+            networks: vec![NetworkShare {
+                id: id(ObjectKind::Network),
+                wish: net("10.50.0.0/16"),
+                cidr: net("10.51.0.0/16"),
+            }],
         };
         let text = serde_json::to_string(&state).unwrap();
         assert_eq!(serde_json::from_str::<Allocations>(&text).unwrap(), state);

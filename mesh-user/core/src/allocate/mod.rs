@@ -8,7 +8,7 @@ mod buddy;
 mod highest;
 
 pub(crate) use allocations::Numbers;
-pub use allocations::{Allocations, NumberedRemap, Share};
+pub use allocations::{Allocations, NetworkShare, NumberedRemap, OutsideShare, Share};
 pub(crate) use highest::highest;
 
 use ipnet::IpNet;

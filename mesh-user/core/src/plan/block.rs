@@ -108,6 +108,7 @@ mod tests {
             remaps: plan.remaps.clone(),
             connections: plan.connections.clone(),
             node: plan.node,
+            nat: plan.nat.clone(),
             groups: BTreeMap::new(),
         };
         let entries = |steps: Vec<Step>| {

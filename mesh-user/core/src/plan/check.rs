@@ -61,8 +61,10 @@ fn entries(plan: &Plan, violations: &mut Vec<Violation>) {
         let inside = nets[index + 1..].iter().filter(|(other, _)| net.contains(*other) || other.contains(*net));
         for (other, inner) in inside {
             // A reserved address stands out of the presented prefix that holds it, and a blocked one out of any.
+            let is_alias = |entry: &TableEntry| plan.table.get(&entry.to).is_some_and(|host| host.role.is_outside());
+            let is_outside = [entry, inner].into_iter().any(|one| one.role.is_outside() || is_alias(one));
             let is_blocked = plan.blocked.contains_key(*net) || plan.blocked.contains_key(*other);
-            if !is_blocked && !inner.role.has(Role::RESERVED) && !entry.role.has(Role::RESERVED) {
+            if !is_blocked && !is_outside && !inner.role.has(Role::RESERVED) && !entry.role.has(Role::RESERVED) {
                 violations.push(Violation::Overlap(**net, **other));
             }
         }

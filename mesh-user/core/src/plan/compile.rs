@@ -10,6 +10,8 @@ use super::{
     gateways::{self, Assigned},
     kernel::{self, Reserved},
     names,
+    nat::Nat,
+    outside::{self, Outside},
     slots::Slots,
     table::{self, Table},
     tunnels::{self, Ways},
@@ -33,6 +35,7 @@ pub fn plan(intent: &ValidIntent, facts: &NodeFacts, previous: &Allocations) -> 
         }
     };
     let assigned = gateways::assign(intent, facts, previous)?;
+    let outside = outside::assign(intent, &names, previous)?;
     let (table, remaps) = table::build(intent, &names, previous)?;
     let external = table::own_pairs(intent, &names).split_off(intent.cluster.pod.len());
     let reserved = Reserved::of(external, intent.gateway.index);
@@ -42,7 +45,8 @@ pub fn plan(intent: &ValidIntent, facts: &NodeFacts, previous: &Allocations) -> 
         building.add_remote(id, remote, &names.remotes[id]);
     }
     let Building { plan, table, mut problems, .. } = building;
-    let mut plan = finish(intent, plan, table, &reserved);
+    let mut plan = finish(intent, plan, table, &reserved, &outside);
+    plan.nat = Nat::of(intent, facts, &plan, &reserved, &outside);
     plan.gateways = assigned.endpoints(intent, facts);
     plan.addresses.extend(assigned.addresses(&plan.gateways));
     if let Err(error) = Slots::default().transition(&plan.table) {
@@ -56,6 +60,8 @@ pub fn plan(intent: &ValidIntent, facts: &NodeFacts, previous: &Allocations) -> 
             remaps,
             node_ports: assigned.ports,
             load_balancers: assigned.load_balancers,
+            outside: outside::shares(&outside),
+            networks: names.networks,
         },
     ))
 }
@@ -176,14 +182,16 @@ impl Building<'_> {
 }
 
 /// What follows from all connections together.
-fn finish(intent: &ValidIntent, mut plan: Plan, table: Table, reserved: &Reserved) -> Plan {
+fn finish(intent: &ValidIntent, mut plan: Plan, table: Table, reserved: &Reserved, outside: &[Outside]) -> Plan {
     plan.interfaces = intent.interfaces.clone();
     plan.remaps = table.remaps;
     plan.table = table.entries;
     kernel::add_direct(&mut plan, reserved);
-    if !plan.addresses.is_empty() {
+    let has_direct = !plan.addresses.is_empty();
+    if has_direct {
         add_reserved_entries(&mut plan, reserved);
     }
+    outside::add_entries(&mut plan, outside, has_direct);
     let is_presented = intent.presented.is_some();
     plan.node = reserved.node(is_presented);
     let hairpins = plan.table.iter().filter(|(_, entry)| entry.role == Role::PRESENTED).map(|(net, _)| *net);
@@ -258,6 +266,7 @@ route 10.71.0.0/16 dev mesh-cl02 metric 100 src 10.70.0.2
 route 10.71.0.0/16 unreachable metric 4278198272
 sysctl net.ipv4.conf.mesh-cl02.forwarding = 1
 sysctl net.ipv4.conf.pods0.forwarding = 1
+nat to 10.68.0.0/16 10.71.0.0/16: sources that are no workloads are 10.70.0.1
 ";
         assert_eq!(planned(&[CONFIGURATION, CLIENT, KEY]).to_string(), expected);
     }
@@ -376,6 +385,7 @@ sysctl net.ipv4.conf.all.rp_filter = 0
 sysctl net.ipv4.conf.pods0.forwarding = 1
 sysctl net.ipv4.conf.pods0.rp_filter = 0
 sysctl net.ipv4.conf.wan0.forwarding = 1
+nat to 10.61.0.0/16 10.63.0.0/16: sources that are no workloads are 10.62.0.1
 ";
         assert_eq!(planned(&[&configuration, &direct("192.0.2.2")]).to_string(), expected);
     }

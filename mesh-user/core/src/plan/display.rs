@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fmt};
 use mesh_common::maps::Role;
 
 use super::{
-    Attachment, Connection, HookChoice, InterfaceRole, Peer, Plan, Remap, Route, RouteTarget, Sysctl, SysctlKey,
+    Attachment, Connection, HookChoice, InterfaceRole, Nat, Peer, Plan, Remap, Route, RouteTarget, Sysctl, SysctlKey,
     TableEntry, Transport,
     groups::lines::{group_diff, group_lines},
 };
@@ -57,6 +57,7 @@ impl Plan {
         lines.extend(self.routes.iter().map(|route| format!("route {}", Line(route))));
         lines.extend(self.neighbours.iter().map(|one| format!("next hop {} on {}", one.address, one.device)));
         lines.extend(self.sysctls.iter().map(|(sysctl, value)| format!("sysctl {} = {value}", Line(sysctl))));
+        lines.extend(self.nat.iter().flat_map(Nat::lines));
         lines
     }
 }

@@ -105,6 +105,17 @@ impl Reserved {
 }
 
 impl ReservedPair {
+    /// What stands for sources that remotes do not know, as it leaves.
+    pub(super) fn unknown_towards(&self, is_direct: bool) -> IpAddr {
+        self.unknown[if is_direct { PRESENTED } else { REAL }]
+    }
+
+    /// What this node itself speaks as, when it leaves.
+    pub(super) fn speaking(&self, is_direct: bool) -> Vec<IpNet> {
+        let form = if is_direct { PRESENTED } else { REAL };
+        [self.gateway[form], self.responder[form], self.any_gateway].map(IpNet::from).to_vec()
+    }
+
     /// Presented and real form of the addresses that an interface carries, as host prefixes.
     pub(super) fn presented_and_real(&self) -> [(IpNet, IpNet); 2] {
         [self.unknown, self.gateway].map(|both| (IpNet::from(both[PRESENTED]), IpNet::from(both[REAL])))

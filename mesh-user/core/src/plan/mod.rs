@@ -11,6 +11,8 @@ mod gateways;
 mod groups;
 mod kernel;
 mod names;
+mod nat;
+mod outside;
 #[cfg(test)]
 pub(crate) mod random;
 pub mod slots;
@@ -42,6 +44,7 @@ pub use check::{Violation, check};
 pub use compile::plan;
 pub use gateways::{GatewayEndpoint, NODE_PORTS};
 pub use groups::{GROUP_DEVICE_PREFIX, GroupPeer, GroupPlan, GroupTunnel, Placement, group_device_name, plan_groups};
+pub use nat::{Family as NatFamily, Leaving, Nat, Unknown};
 pub use taken::taken;
 pub use tunnels::{device_name, fnv1a};
 
@@ -53,6 +56,8 @@ pub const DEVICE_PREFIX: &str = "mesh-";
 pub const ROUTE_METRIC: u32 = 100;
 /// Metric of the `unreachable` routes behind them: whatever else the host routes there wins, the default route does not.
 pub const UNREACHABLE_METRIC: u32 = 4_278_198_272;
+/// Our nftables table, of the family inet.
+pub const NAT_TABLE: &str = "mesh";
 /// UDP port of the probe responder on the gateway address, as in Liqo.
 pub const PROBE_PORT: u16 = 12_345;
 
@@ -70,6 +75,8 @@ pub struct Plan {
     pub table: BTreeMap<IpNet, TableEntry>,
     pub remaps: BTreeMap<RemapId, Remap>,
     pub node: Node,
+    /// `None`: no connection needs it.
+    pub nat: Option<Nat>,
     /// Addresses that the table bars, and for which blocked member.
     pub blocked: BTreeMap<IpNet, MemberId>,
     /// Where gateways are reached, by the objects that they come from.

@@ -6,8 +6,8 @@ use ipnet::IpNet;
 
 use super::{NodeFacts, compile::settings_problem};
 use crate::{
-    allocate::{Allocations, Blocks, Numbers, Refusal, Share},
-    model::{ClusterId, Configuration, Gateway, Prefixes, Problems, Remote, ValidIntent, Wish},
+    allocate::{Allocations, Blocks, NetworkShare, Numbers, Refusal, Share},
+    model::{ClusterId, Configuration, Gateway, Network, Prefixes, Problems, Remote, ValidIntent, Wish},
 };
 
 /// The names of one plan.
@@ -16,6 +16,7 @@ pub(super) struct Names {
     pub(super) external: Vec<IpNet>,
     pub(super) own: BTreeMap<IpNet, IpNet>,
     pub(super) remotes: BTreeMap<ClusterId, Share>,
+    pub(super) networks: Vec<NetworkShare>,
 }
 
 /// Names everything; conflicts are reported with both owners.
@@ -35,11 +36,12 @@ pub(super) fn assign(intent: &ValidIntent, facts: &NodeFacts, previous: &Allocat
         let kept = previous.remotes.get(id).map(|share| naming.kept(&remote.configuration, share));
         remotes.entry(id.clone()).or_default().presented.extend(kept.unwrap_or_default());
     }
+    let networks = naming.networks(previous);
     for (id, remote) in &intent.remotes {
         naming.new_names(&remote.configuration, &mut remotes.entry(id.clone()).or_default().presented);
     }
     naming.number(previous, &mut remotes);
-    naming.problems.or(Names { external, own, remotes })
+    naming.problems.or(Names { external, own, remotes, networks })
 }
 
 struct Naming<'a> {
@@ -154,6 +156,32 @@ impl Naming<'_> {
             kept.insert(*real, *presented);
         }
         kept
+    }
+
+    /// What `Network` objects have reserved; those that came first are served first.
+    fn networks(&mut self, previous: &Allocations) -> Vec<NetworkShare> {
+        let intent = self.intent;
+        let before = |network: &Network| {
+            previous.networks.iter().find(|share| share.id == network.id && share.wish == network.cidr)
+        };
+        let (kept, new): (Vec<_>, Vec<_>) = intent.networks.values().partition(|network| before(network).is_some());
+        let mut shares = Vec::new();
+        for network in kept.into_iter().chain(new) {
+            let owner = network.id.to_string();
+            let taken = match before(network) {
+                Some(share) => self.blocks.claim(share.cidr, &owner).map(|()| share.cidr),
+                None => self.blocks.take(network.cidr, &owner),
+            };
+            match taken {
+                Ok(cidr) => shares.push(NetworkShare { id: network.id.clone(), wish: network.cidr, cidr }),
+                Err(refusal) => {
+                    let hint = "give another prefix, or add a pool to cidr.pools in the settings";
+                    self.problems.0.push(network.place.problem("spec.cidr", refusal.to_string(), hint));
+                }
+            }
+        }
+        shares.sort_by(|a, b| a.id.cmp(&b.id));
+        shares
     }
 
     fn new_names(&mut self, configuration: &Configuration, names: &mut BTreeMap<IpNet, IpNet>) {

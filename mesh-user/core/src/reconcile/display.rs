@@ -42,6 +42,8 @@ impl fmt::Display for Step {
             Step::Detach(device) => write!(f, "detach {device}"),
             Step::AddConnection(id, connection) => write!(f, "add connection {}: {}", id.0, Line(connection)),
             Step::RemoveConnection(id) => write!(f, "remove connection {}", id.0),
+            Step::SetNat(_) => f.write_str("set address translation"),
+            Step::RemoveNat => f.write_str("remove address translation"),
             Step::AwaitShards => f.write_str("await shards"),
             Step::Group(device, step) => group(device, step, f),
         }

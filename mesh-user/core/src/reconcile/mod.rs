@@ -17,7 +17,7 @@ use ipnet::IpNet;
 use mesh_common::{ids::ConnectionId, ids::RemapId, maps::Node};
 
 use crate::plan::{
-    Attachment, Connection, DeviceAddress, DeviceName, GroupPeer, GroupTunnel, Neighbour, Peer, Policy, PublicKey,
+    Attachment, Connection, DeviceAddress, DeviceName, GroupPeer, GroupTunnel, Nat, Neighbour, Peer, Policy, PublicKey,
     Remap, Route, Sysctl, TableEntry, Tunnel,
 };
 
@@ -37,6 +37,7 @@ pub struct Observed {
     pub remaps: BTreeMap<RemapId, Remap>,
     pub connections: BTreeMap<ConnectionId, Connection>,
     pub node: Node,
+    pub nat: Option<Nat>,
     pub groups: BTreeMap<DeviceName, Arc<GroupTunnel>>,
 }
 
@@ -74,6 +75,9 @@ pub enum Step {
     /// Takes the place of what the number stood for.
     AddConnection(ConnectionId, Connection),
     RemoveConnection(ConnectionId),
+    /// The whole table, in one transaction.
+    SetNat(Nat),
+    RemoveNat,
     /// Every shard passed a turn: what it read before is out of use, so that an index can be given out again.
     AwaitShards,
     /// Of one device of a network group; it depends on no step of anything else.

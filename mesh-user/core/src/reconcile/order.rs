@@ -172,6 +172,10 @@ impl<'a> Change<'a> {
                 steps.push(Step::Attach(device.clone(), *attachment));
             }
         }
+        // The first packet of a flow says how all of it is translated: none may leave before.
+        if let Some(nat) = self.new.nat.as_ref().filter(|nat| self.old.nat.as_ref() != Some(nat)) {
+            steps.push(Step::SetNat(nat.clone()));
+        }
         steps.extend(self.new_routes(false));
     }
 
@@ -240,6 +244,9 @@ impl<'a> Change<'a> {
 
     fn release(&self, steps: &mut Vec<Step>) {
         steps.extend(self.old_routes(false));
+        if self.new.nat.is_none() && self.old.nat.is_some() {
+            steps.push(Step::RemoveNat);
+        }
         let gone = self.old.interfaces.keys().filter(|device| !self.new.interfaces.contains_key(*device));
         steps.extend(gone.map(|device| Step::Detach(device.clone())));
         steps.extend(self.old_routes(true));
@@ -342,6 +349,7 @@ keepalive 25 s, announces 10.70.0.0/16 10.243.0.0/16
 set reserved addresses
 attach pods0: workload, hook auto
 attach wan0: underlay, hook auto
+set address translation
 add route 10.68.0.0/16 dev mesh-cl02 metric 100 src 10.70.0.2
 add route 10.71.0.0/16 dev mesh-cl02 metric 100 src 10.70.0.2
 ";

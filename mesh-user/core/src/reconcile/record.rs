@@ -22,6 +22,7 @@ impl From<&Plan> for Observed {
             remaps: plan.remaps.clone(),
             connections: plan.connections.clone(),
             node: plan.node,
+            nat: plan.nat.clone(),
             groups: plan.groups.clone(),
         }
     }
@@ -69,6 +70,8 @@ impl Observed {
             Step::Detach(device) => _ = self.interfaces.remove(&device),
             Step::AddConnection(id, connection) => _ = self.connections.insert(id, connection),
             Step::RemoveConnection(id) => _ = self.connections.remove(&id),
+            Step::SetNat(nat) => self.nat = Some(nat),
+            Step::RemoveNat => self.nat = None,
             Step::AwaitShards => {}
             Step::Group(device, step) => self.record_group(device, step),
         }

@@ -284,6 +284,7 @@ fn touches_packets(step: &Step) -> bool {
         }
         Step::AddNeighbour(_) | Step::RemoveNeighbour(_) | Step::SetSysctl(..) | Step::RestoreSysctl(_) => false,
         Step::AddConnection(..) | Step::RemoveConnection(_) | Step::Group(..) => false,
+        Step::SetNat(_) | Step::RemoveNat => false,
     }
 }
 

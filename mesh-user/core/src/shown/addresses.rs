@@ -1,15 +1,30 @@
 //! What a Network or an IP was given.
 
+use ipnet::IpNet;
+use serde_json::json;
+
 use super::{Known, Sights, Status, holds, waiting};
 
 const ALLOCATED: &str = "Allocated";
 
 pub(super) fn network(known: &Known, sights: &Sights<'_>) -> Status {
-    allocated(known, sights, sights.intent.is_some_and(|intent| intent.networks.contains_key(&known.object.id)))
+    let share = sights.allocations.networks.iter().find(|share| share.id == known.object.id);
+    let mut status = allocated(known, sights, share.is_some());
+    if let Some(share) = share {
+        status.set("cidr", json!(share.cidr));
+    }
+    status
 }
 
 pub(super) fn ip(known: &Known, sights: &Sights<'_>) -> Status {
-    allocated(known, sights, sights.intent.is_some_and(|intent| intent.ips.contains_key(&known.object.id)))
+    let share = sights.allocations.outside.iter().find(|share| share.id == known.object.id);
+    let mut status = allocated(known, sights, share.is_some());
+    if let Some(share) = share {
+        status.set("ip", json!(share.address));
+        let holds = |net: &&IpNet| net.contains(&share.address);
+        status.set("cidr", json!(sights.allocations.own.values().find(holds)));
+    }
+    status
 }
 
 fn allocated(known: &Known, sights: &Sights<'_>, is_in_force: bool) -> Status {

@@ -13,6 +13,7 @@ pub mod netlink_address;
 pub mod netlink_neighbour;
 pub mod netlink_route;
 pub mod netns;
+pub mod nft;
 pub mod privileges;
 pub mod slot_map;
 mod socket_names;

@@ -7,6 +7,7 @@ mod addresses;
 mod blocks;
 mod groups;
 mod maps;
+mod nat;
 mod neighbours;
 mod notes;
 mod peers;
@@ -43,6 +44,7 @@ use crate::{
 use blocks::Premises;
 use groups::LiveGroup;
 pub(crate) use groups::delete_group;
+pub use nat::NatRecord;
 pub use programs::HookReport;
 use programs::Programs;
 pub(crate) use sysctls::restore as restore_sysctl;
@@ -82,6 +84,8 @@ pub struct World {
     /// Of blocked members.
     premises: Premises,
     remaps: BTreeMap<RemapId, Remap>,
+    /// Why the nftables table is not as it should be.
+    nat_trouble: Option<anyhow::Error>,
 }
 
 impl World {
@@ -116,6 +120,7 @@ impl World {
             connections: BTreeMap::new(),
             premises: Premises::default(),
             remaps: BTreeMap::new(),
+            nat_trouble: None,
         })
     }
 
@@ -169,6 +174,7 @@ impl World {
             remaps: self.observe_remaps(),
             connections: self.connections.clone(),
             node: self.observe_node(),
+            nat: self.observe_nat(plan),
             groups,
         })
     }
@@ -208,7 +214,8 @@ impl World {
     pub fn settle(&mut self) -> Result<()> {
         self.sockets.clear();
         self.publish_tables()?;
-        self.state.save_record(&self.record)
+        self.state.save_record(&self.record)?;
+        self.nat_trouble()
     }
 
     pub async fn apply(&mut self, step: &Step) -> Result<()> {
@@ -248,6 +255,8 @@ impl World {
             Step::RemoveConnection(id) => {
                 self.connections.remove(id);
             }
+            Step::SetNat(nat) => self.set_nat(nat),
+            Step::RemoveNat => self.remove_nat(),
             Step::AwaitShards => self.await_shards()?,
             Step::Group(device, step) => self.apply_group(device, std::slice::from_ref(step)).await?,
         }

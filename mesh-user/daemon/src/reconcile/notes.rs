@@ -21,6 +21,7 @@ impl World {
                 Step::AddAddress(address) => {
                     self.record.addresses.insert(address.clone());
                 }
+                Step::SetNat(_) => self.note_nat(),
                 Step::SetSysctl(setting, _) => self.note_sysctl(setting)?,
                 _ => {}
             }
