@@ -386,6 +386,9 @@ sysctl net.ipv4.conf.pods0.forwarding = 1
 sysctl net.ipv4.conf.pods0.rp_filter = 0
 sysctl net.ipv4.conf.wan0.forwarding = 1
 nat to 10.61.0.0/16 10.63.0.0/16: sources that are no workloads are 10.62.0.1
+nat to 10.61.0.0/16 10.63.0.0/16: 10.60.0.0/16 is not tracked
+nat to 10.61.0.0/16 10.63.0.0/16: 10.70.0.0/16 is not tracked
+nat to 10.61.0.0/16 10.63.0.0/16: 10.243.0.0/16 is not tracked
 ";
         assert_eq!(planned(&[&configuration, &direct("192.0.2.2")]).to_string(), expected);
     }

@@ -37,8 +37,6 @@ pub struct Family {
     pub inside: BTreeMap<IpAddr, IpAddr>,
     /// Hosts that see this node instead of a remote's workload.
     pub masqueraded: BTreeSet<IpAddr>,
-    /// Whose packets connection tracking does not see, both ways.
-    pub untracked: BTreeSet<IpNet>,
 }
 
 /// What becomes of the source of packets to these remotes, by the first part of it that says something.
@@ -49,6 +47,9 @@ pub struct Leaving {
     /// Hosts, and what remotes call them.
     pub outside: BTreeMap<IpAddr, IpAddr>,
     pub unknown: Option<Unknown>,
+    /// Whose packets to and from the remotes connection tracking does not see. Without a tunnel it must not: a hook takes
+    /// some fragments past the kernel, which would wait for them.
+    pub untracked: BTreeSet<IpNet>,
 }
 
 /// The address that stands for every source which remotes do not know.
@@ -108,7 +109,27 @@ impl Making<'_> {
         let called = |one: &Outside| if is_direct { one.presented } else { one.external };
         let tracked = self.outside.iter().filter(|one| one.speaks_tracked() && one.host.is_ipv4() == self.is_v4);
         let outside = tracked.map(|one| (one.host, called(one))).collect();
-        Leaving { to, outside, unknown: self.unknown(is_direct) }
+        Leaving { to, outside, unknown: self.unknown(is_direct), untracked: self.untracked(is_direct) }
+    }
+
+    /// As we and as the mesh call them: a hook may have rewritten them before.
+    fn untracked(&self, is_direct: bool) -> BTreeSet<IpNet> {
+        if is_direct {
+            let stateless = |role: Role| role.has(Role::LOCAL.with(Role::PRESENTED)) && !role.has(Role::RESERVED);
+            let reserved: Vec<IpNet> = self
+                .plan
+                .table
+                .iter()
+                .filter(|(_, entry)| entry.role.has(Role::RESERVED))
+                .map(|(net, _)| *net)
+                .collect();
+            let all = self.plan.table.iter().filter(|(_, entry)| stateless(entry.role)).map(|(net, _)| net);
+            // An external CIDR has addresses that are tracked.
+            return self.nets(all.filter(|net| !reserved.iter().any(|one| net.contains(one))));
+        }
+        let asked = self.intent.remap.notrack;
+        let own = self.intent.cluster.pod.iter().chain(self.intent.presented.iter().flat_map(|own| &own.pod));
+        if asked { self.nets(own) } else { BTreeSet::new() }
     }
 
     fn unknown(&self, is_direct: bool) -> Option<Unknown> {
@@ -119,11 +140,13 @@ impl Making<'_> {
         let pair = if self.is_v4 { self.reserved.v4 } else { self.reserved.v6 }?;
         // As the source stands when it leaves: towards `direct` remotes it was rewritten before.
         let own = if is_direct { Role::PRESENTED } else { Role::LOCAL };
-        let kept = match settings.full_masquerade {
+        // Sources that a hook rewrote are not seen here.
+        let is_full = settings.full_masquerade && !is_direct;
+        let kept = match is_full {
             true => self.nets(&pair.speaking(is_direct)),
             false => self.with_role(own),
         };
-        let nearby = (!settings.full_masquerade).then(|| {
+        let nearby = (!is_full).then(|| {
             let known = self.facts.interfaces.values().flatten().chain(&self.facts.routes);
             let usable = known.filter(|net| net.prefix_len() > 0 && is_routable(net)).map(IpNet::trunc);
             self.nets(&usable.collect::<Vec<_>>())
@@ -141,11 +164,9 @@ impl Family {
         let has_direct = !direct.to.is_empty();
         let called = |one: &Outside| [Some(one.external), has_direct.then_some(one.presented)];
         let inside = hosts.clone().flat_map(|one| called(one).into_iter().flatten().map(|name| (name, one.host)));
-        let own = making.intent.cluster.pod.iter().chain(making.intent.presented.iter().flat_map(|own| &own.pod));
         Family {
             inside: inside.collect(),
             masqueraded: hosts.filter(|one| one.carried == Carried::Masqueraded).map(|one| one.host).collect(),
-            untracked: if making.intent.remap.notrack && is_reached { making.nets(own) } else { BTreeSet::new() },
             tunnelled,
             direct,
         }

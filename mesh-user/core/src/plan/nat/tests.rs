@@ -80,8 +80,8 @@ fn full_masquerade_keeps_only_the_addresses_of_the_gateway() {
 fn workloads_are_untracked_where_that_is_asked_for() {
     let settings = format!("{SETTINGS}\n[remap]\nnotrack = true\n");
     let table = table(&settings, &[CONFIGURATION, CLIENT, KEY]);
-    assert!(table.contains("\t\tip saddr @untracked_ip ip daddr @tunnelled_ip notrack\n"), "{table}");
-    assert!(table.contains("\t\tip saddr @tunnelled_ip ip daddr @untracked_ip notrack\n"), "{table}");
+    assert!(table.contains("\t\tip saddr @tunnelled_untracked_ip ip daddr @tunnelled_ip notrack\n"), "{table}");
+    assert!(table.contains("\t\tip saddr @tunnelled_ip ip daddr @tunnelled_untracked_ip notrack\n"), "{table}");
 }
 
 /// LQ-25: both directions of a masqueraded host, towards a tunnel and towards a `direct` remote, which calls it otherwise.

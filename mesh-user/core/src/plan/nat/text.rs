@@ -10,6 +10,8 @@ use ipnet::IpNet;
 use super::{Family, Leaving, Nat};
 use crate::plan::NAT_TABLE;
 
+/// Before fragments are gathered for connection tracking.
+const UNTRACKED: i32 = -450;
 /// Before other destination NATs see the packet: remotes' names of hosts are nobody else's.
 const ARRIVING: i32 = -105;
 /// After other destination NATs, before other source NATs: theirs would hide our workloads from remotes.
@@ -25,7 +27,9 @@ impl Display for Nat {
         for words in &families {
             words.sets(f)?;
         }
-        chain(f, "untracked", "filter hook prerouting priority raw", &families, |words| words.untracked())?;
+        chain(f, "untracked", &format!("filter hook prerouting priority {UNTRACKED}"), &families, |words| {
+            words.untracked()
+        })?;
         chain(f, "arriving", &format!("nat hook prerouting priority {ARRIVING}"), &families, |words| words.arriving())?;
         chain(f, "leaving", &format!("nat hook postrouting priority {LEAVING}"), &families, |words| words.leaving())?;
         f.write_str("}\n")
@@ -45,13 +49,13 @@ impl Nat {
                         if unknown.nearby.is_some() { "sources that are no workloads are" } else { "all sources are" };
                     lines.push(format!("nat to {to}: {who} {}", unknown.address));
                 }
+                lines.extend(leaving.untracked.iter().map(|net| format!("nat to {to}: {net} is not tracked")));
                 lines.extend(leaving.outside.iter().map(|(host, name)| format!("nat to {to}: {host} is {name}")));
             }
             for (name, host) in &family.inside {
                 let seen = if family.masqueraded.contains(host) { ", which sees this node" } else { "" };
                 lines.push(format!("nat from remotes: {name} is {host}{seen}"));
             }
-            lines.extend(family.untracked.iter().map(|net| format!("nat: {net} is not tracked")));
         }
         lines
     }
@@ -88,10 +92,11 @@ impl Words<'_> {
     }
 
     fn sets(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Family { inside, masqueraded, untracked, .. } = self.family;
+        let Family { inside, masqueraded, .. } = self.family;
         for (name, leaving) in self.directions() {
             self.prefixes(f, name, &leaving.to)?;
             self.map(f, &format!("{name}_outside"), &leaving.outside)?;
+            self.prefixes(f, &format!("{name}_untracked"), &leaving.untracked)?;
             if let Some(unknown) = &leaving.unknown {
                 self.prefixes(f, &format!("{name}_kept"), &unknown.kept)?;
                 self.prefixes(f, &format!("{name}_nearby"), unknown.nearby.iter().flatten())?;
@@ -99,8 +104,7 @@ impl Words<'_> {
         }
         self.map(f, "inside", inside)?;
         let hosts: Vec<IpNet> = masqueraded.iter().map(|host| IpNet::from(*host)).collect();
-        self.prefixes(f, "masqueraded", &hosts)?;
-        self.prefixes(f, "untracked", untracked)
+        self.prefixes(f, "masqueraded", &hosts)
     }
 
     fn prefixes<'n>(
@@ -134,16 +138,13 @@ impl Words<'_> {
     }
 
     fn untracked(&self) -> Vec<String> {
-        if self.family.untracked.is_empty() {
-            return Vec::new();
-        }
         let ip = self.ip;
         let both = |(name, leaving): (&str, &Leaving)| {
             let rules = [
-                format!("{ip} saddr @untracked_{ip} {ip} daddr @{name}_{ip} notrack"),
-                format!("{ip} saddr @{name}_{ip} {ip} daddr @untracked_{ip} notrack"),
+                format!("{ip} saddr @{name}_untracked_{ip} {ip} daddr @{name}_{ip} notrack"),
+                format!("{ip} saddr @{name}_{ip} {ip} daddr @{name}_untracked_{ip} notrack"),
             ];
-            (!leaving.to.is_empty()).then_some(rules)
+            (!leaving.untracked.is_empty()).then_some(rules)
         };
         self.directions().into_iter().filter_map(both).flatten().collect()
     }
