@@ -21,8 +21,8 @@ pub(super) fn ip(known: &Known, sights: &Sights<'_>) -> Status {
     let mut status = allocated(known, sights, share.is_some());
     if let Some(share) = share {
         status.set("ip", json!(share.address));
-        let holds = |net: &&IpNet| net.contains(&share.address);
-        status.set("cidr", json!(sights.allocations.own.values().find(holds)));
+        let is_around = |net: &&IpNet| net.contains(&share.address);
+        status.set("cidr", json!(sights.allocations.own.values().find(is_around)));
     }
     status
 }
