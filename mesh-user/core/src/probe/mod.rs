@@ -3,14 +3,27 @@
 //!
 //! Four kinds of probes say where a packet is lost. Between the gateways themselves nothing is forwarded; a *responder*
 //! behind a gateway (an address of the external CIDR that leads to a device of the daemon) is reached only by packets that
-//! the gateway's kernel forwards, as those of pods are. Sockets, devices and the clock are the daemon's.
+//! the gateway's kernel forwards, as those of pods are. [`Health`] holds what is known of one connection. Sockets, devices
+//! and the clock are the daemon's.
 
+mod chronicle;
+mod datagram;
+mod health;
+mod judge;
 mod message;
+mod path_mtu;
 mod prober;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
+pub use chronicle::{Chronicle, ConditionKind, Statement};
+pub use datagram::Datagram;
+pub use health::{Health, Outgoing};
+pub use judge::{Judgement, Session, Surroundings};
 pub use message::{Faults, Kind, Leg, MESSAGE_LENGTH, Message};
+pub use path_mtu::{Carried, SizeSearch};
 pub use prober::Prober;
 
 /// When a connection is probed and when it counts as lost.

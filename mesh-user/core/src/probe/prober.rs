@@ -71,6 +71,10 @@ impl Prober {
         true
     }
 
+    pub(super) fn next_sequence(&self) -> u64 {
+        self.next_sequence
+    }
+
     pub fn state(&self) -> ConnectionState {
         self.state
     }
