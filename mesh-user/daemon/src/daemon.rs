@@ -90,7 +90,7 @@ pub async fn run(settings: Settings) -> Result<()> {
         cluster: settings.cluster.id.to_string(),
         public_key,
         snapshots: snapshot_reader,
-        reports: probe::start(plan_reader),
+        reports: probe::start(plan_reader, Some(Netlink::open()?), sessions_of(&shards)),
         counters: world.counters(),
         shards,
         agency,
@@ -116,6 +116,12 @@ pub async fn run(settings: Settings) -> Result<()> {
     // The next daemon replaces it; until then a client sees that nobody is here.
     let _ = std::fs::remove_file(run_directory.socket());
     ended
+}
+
+/// As the shards know the sessions of connections.
+fn sessions_of(shards: &Arc<Shards>) -> impl Fn(&Plan) -> probe::Sessions + Send + Sync + use<> {
+    let shards = Arc::clone(shards);
+    move |plan| probe::sessions(plan, &shards.statistics().peers)
 }
 
 /// For the hooks of interfaces, and for instances that are blocked: a program closes them.

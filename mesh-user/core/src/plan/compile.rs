@@ -166,7 +166,7 @@ impl Building<'_> {
                 true => self.reserved.presented_gateway_for(presented),
                 false => self.reserved.gateway_for(presented),
             };
-            let (Some(gateway), Some((responder, answers_at))) =
+            let (Some(gateway), Some((responder, [answers_at, answers_also_at]))) =
                 (gateway, self.reserved.responder_for(presented, is_direct))
             else {
                 continue;
@@ -175,6 +175,7 @@ impl Building<'_> {
                 gateway: Probe { from: gateway, to: kernel::nth(presented, kernel::GATEWAY) },
                 responder: Probe { from: responder, to: kernel::nth(presented, kernel::RESPONDER) },
                 answers_at,
+                answers_also_at,
             });
         }
         paths

@@ -29,6 +29,7 @@ pub(super) struct ReservedPair {
     pub(super) responder: [IpAddr; 2],
     /// At which every gateway node of the cluster answers probes; that of the first one is its own.
     any_gateway: IpAddr,
+    any_responder: IpAddr,
 }
 
 /// The gateway address of the first gateway node, from the network address.
@@ -47,7 +48,8 @@ impl Reserved {
         for (real, presented) in external {
             let both = |offset| [nth(&real, offset), nth(&presented, offset)];
             let [unknown, gateway, responder] = offsets(index).map(both);
-            let pair = ReservedPair { unknown, gateway, responder, any_gateway: nth(&real, GATEWAY) };
+            let [any_gateway, any_responder] = [GATEWAY, RESPONDER].map(|offset| nth(&real, offset));
+            let pair = ReservedPair { unknown, gateway, responder, any_gateway, any_responder };
             let slot = if matches!(real, IpNet::V4(_)) { &mut reserved.v4 } else { &mut reserved.v6 };
             slot.get_or_insert(pair);
         }
@@ -72,10 +74,12 @@ impl Reserved {
         self.of_family(net).map(|pair| pair.gateway[PRESENTED])
     }
 
-    /// Our responder as it sends towards a tunnel or a `direct` remote, and as it is addressed after the remap.
-    pub(super) fn responder_for(&self, net: &IpNet, direct: bool) -> Option<(IpAddr, IpAddr)> {
-        let both = self.of_family(net)?.responder;
-        Some((both[if direct { PRESENTED } else { REAL }], both[REAL]))
+    /// Our responder as it sends towards a tunnel or a `direct` remote, and as it is addressed after the remap: by its own
+    /// address, and by that of every gateway node.
+    pub(super) fn responder_for(&self, net: &IpNet, direct: bool) -> Option<(IpAddr, [IpAddr; 2])> {
+        let pair = self.of_family(net)?;
+        let both = pair.responder;
+        Some((both[if direct { PRESENTED } else { REAL }], [both[REAL], pair.any_responder]))
     }
 
     pub(super) fn gateways(&self) -> BTreeSet<IpNet> {

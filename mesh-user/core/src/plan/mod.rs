@@ -52,6 +52,8 @@ pub use tunnels::{device_name, fnv1a};
 pub const ROUTE_PROTOCOL: u8 = 177;
 /// What the names of our tunnel devices begin with.
 pub const DEVICE_PREFIX: &str = "mesh-";
+/// The device of the responder to probes of the data path. It comes and goes with the daemon, and so do its routes.
+pub const PROBE_DEVICE: &str = "mesh-probe";
 /// Metric of the routes of presented prefixes.
 pub const ROUTE_METRIC: u32 = 100;
 /// Metric of the `unreachable` routes behind them: whatever else the host routes there wins, the default route does not.
@@ -135,6 +137,8 @@ pub struct PathProbe {
     pub responder: Probe,
     /// Our responder as it is addressed here, after any remap.
     pub answers_at: IpAddr,
+    /// Of the responder of the first gateway node, at which every one answers.
+    pub answers_also_at: IpAddr,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use mesh_common::ids::ConnectionId;
 
 use super::{
-    DEVICE_PREFIX, DeviceName, NodeFacts, Peer, Tunnel,
+    DEVICE_PREFIX, DeviceName, NodeFacts, PROBE_DEVICE, Peer, Tunnel,
     gateways::{Assigned, bind_of, candidates_of},
     kernel,
     table::Announced,
@@ -23,7 +23,7 @@ const DEVICE_NAME_MAX: usize = 15;
 /// Device of the tunnel to a remote: `mesh-ID`, or `mesh-` and ten letters of a hash where that is too long for Linux.
 pub fn device_name(remote: &ClusterId) -> DeviceName {
     let plain = format!("{DEVICE_PREFIX}{remote}");
-    if plain.len() <= DEVICE_NAME_MAX {
+    if plain.len() <= DEVICE_NAME_MAX && plain != PROBE_DEVICE {
         return DeviceName(plain);
     }
     let mut rest = fnv1a(remote.as_str().as_bytes());
@@ -148,6 +148,7 @@ mod tests {
         assert_eq!(name("cl01"), "mesh-cl01");
         assert_eq!(name("abcdefghij"), "mesh-abcdefghij");
         let long = name("a-rather-long-cluster-name");
+        assert_ne!(name("probe"), PROBE_DEVICE);
         assert_eq!(long.len(), DEVICE_NAME_MAX);
         assert_ne!(long, name("a-rather-long-cluster-name-2"));
     }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -36,7 +37,7 @@ pub struct Statement {
 #[derive(Clone, Debug, Default)]
 pub struct Chronicle {
     held: BTreeMap<ConditionKind, Held>,
-    changes: VecDeque<Change>,
+    changes: Arc<VecDeque<Change>>,
 }
 
 #[derive(Clone, Debug)]
@@ -84,15 +85,16 @@ impl Chronicle {
     }
 
     /// Oldest first.
-    pub fn changes(&self) -> Vec<Change> {
-        self.changes.iter().cloned().collect()
+    pub fn changes(&self) -> Arc<VecDeque<Change>> {
+        Arc::clone(&self.changes)
     }
 
     fn note(&mut self, kind: ConditionKind, from: ConditionStatus, statement: &Statement, now: SystemTime) {
-        if self.changes.len() == CHANGES {
-            self.changes.pop_front();
+        let changes = Arc::make_mut(&mut self.changes);
+        if changes.len() == CHANGES {
+            changes.pop_front();
         }
-        self.changes.push_back(Change {
+        changes.push_back(Change {
             time: rfc3339(now),
             condition: kind.word().to_owned(),
             from,
@@ -183,6 +185,6 @@ mod tests {
         }
         let changes = chronicle.changes();
         assert_eq!(changes.len(), CHANGES);
-        assert_eq!(changes.last().unwrap().time, "2027-01-15T08:01:39Z");
+        assert_eq!(changes.back().unwrap().time, "2027-01-15T08:01:39Z");
     }
 }

@@ -1,12 +1,14 @@
 //! What is known of one connection: when which probe is sent, what its reply says, and what holds in the end.
 
 use std::{
+    collections::VecDeque,
     net::IpAddr,
+    sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
 use super::{
-    Chronicle, ConditionKind, Judgement, Leg, MESSAGE_LENGTH, Message, Prober, SizeSearch, Surroundings,
+    Chronicle, ConditionKind, Judgement, Latencies, Leg, MESSAGE_LENGTH, Message, Prober, SizeSearch, Surroundings,
     message::Faults,
 };
 use crate::{
@@ -33,6 +35,7 @@ pub struct Health {
     pub(super) chronicle: Chronicle,
     /// The remote's daemon is another run than before, which was not told yet.
     restarted: bool,
+    latencies: Latencies,
 }
 
 /// The three ways that are forwarded, of one address family.
@@ -78,6 +81,7 @@ impl Health {
             far: None,
             chronicle: Chronicle::default(),
             restarted: false,
+            latencies: Latencies::default(),
             connection,
             mtu,
         }
@@ -99,6 +103,7 @@ impl Health {
             far: self.far.filter(|_| same_ends).map(|far| Far { mtu: 0, ..far }),
             chronicle: std::mem::take(&mut self.chronicle),
             restarted: self.restarted,
+            latencies: self.latencies,
             ..fresh
         };
     }
@@ -182,6 +187,7 @@ impl Health {
         if !prober.handle_reply(message.sequence, now) {
             return;
         }
+        self.latencies.count(prober.latency().unwrap_or_default());
         let is_other_run = self.far.is_some_and(|far| far.run != message.run);
         self.restarted |= is_other_run;
         self.far = Some(Far { mtu: message.mtu, faults: message.faults, run: message.run });
@@ -209,7 +215,10 @@ impl Health {
     /// What holds, now noted with its time.
     pub fn judge(&mut self, around: &Surroundings, now: SystemTime) -> Judgement {
         if std::mem::take(&mut self.restarted) {
-            let message = format!("the daemon of {} started anew", self.connection.remote);
+            let message = format!(
+                "another run of the daemon of {} answers: it started anew, or another of its gateway nodes took over",
+                self.connection.remote
+            );
             self.chronicle.mention(ConditionKind::TunnelProbe, "RemoteRestarted", message, now);
         }
         for (kind, statement) in self.statements(around) {
@@ -222,13 +231,18 @@ impl Health {
         self.chronicle.conditions()
     }
 
-    pub fn history(&self) -> Vec<Change> {
+    pub fn history(&self) -> Arc<VecDeque<Change>> {
         self.chronicle.changes()
     }
 
     /// Of the last probe between the gateways.
     pub fn latency(&self) -> Option<Duration> {
         self.gateways.as_ref().and_then(Prober::latency)
+    }
+
+    /// Of all probes between the gateways that were answered.
+    pub fn latencies(&self) -> Latencies {
+        self.latencies
     }
 
     pub fn unanswered(&self) -> usize {

@@ -38,6 +38,7 @@ fn connection(thresholds: Thresholds) -> Connection {
         gateway: ends(&format!("{net}2"), &format!("{far}2")),
         responder: ends(&format!("{net}3"), &format!("{far}3")),
         answers_at: format!("{net}3").parse().unwrap(),
+        answers_also_at: format!("{net}3").parse().unwrap(),
     };
     Connection {
         name: "default/b".to_owned(),

@@ -141,7 +141,6 @@ fn connection(
     let peers = device.map(|device| peers(id, device, &snapshot.plan, &counted.shards)).unwrap_or_default();
     // Of several gateway nodes the one that was heard last tells of all.
     let peer = peers.iter().copied().min_by_key(|(_, peer)| peer.handshake_age.unwrap_or(Duration::MAX));
-    let state = state(known, report, peer.map(|(_, peer)| peer));
     let traffic = match device {
         Some(_) => {
             let counted = || peers.iter().map(|(_, peer)| peer);
@@ -153,9 +152,9 @@ fn connection(
         name: known.name.clone(),
         remote: known.remote.clone(),
         kind: kind.to_owned(),
-        state,
+        state: report.map_or(ConnectionState::Connecting, |report| report.state),
         latency_us: report.and_then(|report| report.latency).map(|latency| latency.as_micros() as u64),
-        detail: detail(known, state, report, peer),
+        detail: report.map(|report| report.detail.clone()).unwrap_or_default(),
         device: device.map(|device| device.0.clone()),
         endpoint: match &known.transport {
             Transport::Direct { next_hops, .. } => {
@@ -170,10 +169,10 @@ fn connection(
         rx_packets: traffic.0.packets,
         tx_packets: traffic.1.packets,
         lanes: peers.iter().flat_map(|(_, peer)| peer.lanes.iter().map(|one| lane(peer, one))).collect(),
-        conditions: Vec::new(),
-        history: Vec::new(),
+        conditions: report.map(|report| report.conditions.clone()).unwrap_or_default(),
+        history: report.map(|report| report.history.iter().cloned().collect()).unwrap_or_default(),
         mtu: device.and_then(|device| Some(snapshot.plan.tunnels.get(device)?.mtu)),
-        path_mtu: None,
+        path_mtu: report.and_then(|report| report.path_mtu),
     }
 }
 
@@ -212,45 +211,6 @@ fn peers<'a>(
     counted.collect()
 }
 
-/// A remote with a responder is judged by its probes, any other by the age of its session.
-fn state(known: &plan::Connection, report: Option<&Report>, peer: Option<&PeerStatistics>) -> ConnectionState {
-    if known.probe.is_some() {
-        return report.map_or(ConnectionState::Connecting, |report| report.state);
-    }
-    match peer.and_then(|peer| peer.handshake_age) {
-        Some(age) if age < local::SESSION_LIFE => ConnectionState::Connected,
-        Some(_) => ConnectionState::Error,
-        None => ConnectionState::Connecting,
-    }
-}
-
-fn detail(
-    known: &plan::Connection,
-    state: ConnectionState,
-    report: Option<&Report>,
-    peer: Option<(&Peer, &PeerStatistics)>,
-) -> String {
-    if let Some(trouble) = report.and_then(|report| report.trouble.clone()) {
-        return trouble;
-    }
-    let direct = matches!(known.transport, Transport::Direct { .. });
-    match (state, peer) {
-        (ConnectionState::Connected, _) if direct => {
-            "authenticates nobody: trusts what comes in by this interface; received counts both ways".to_owned()
-        }
-        (ConnectionState::Connected, _) => String::new(),
-        (_, Some((planned, counted))) if counted.handshake_age.is_none() => match counted.endpoint {
-            Some(endpoint) => format!("no session: no handshake with {endpoint}"),
-            None if planned.endpoints.is_empty() => "no session: waits for the client to call".to_owned(),
-            None => "no session".to_owned(),
-        },
-        _ => match known.probe {
-            Some(probe) => format!("no reply from {} UDP port {}", probe.to, plan::PROBE_PORT),
-            None => String::new(),
-        },
-    }
-}
-
 fn remaps(plan: &Plan, counted: &Counted<'_>) -> Vec<Remap> {
     let remap = |(id, remap): (&RemapId, &plan::Remap)| {
         let traffic = counted.remap(*id);
@@ -264,108 +224,4 @@ fn remaps(plan: &Plan, counted: &Counted<'_>) -> Vec<Remap> {
         }
     };
     plan.remaps.iter().map(remap).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use std::sync::Arc;
-
-    use mesh_core::plan::{Probe, PublicKey, Tunnel};
-    use mesh_core::probe::Thresholds;
-
-    use super::*;
-
-    const ID: ConnectionId = ConnectionId(4);
-    const KEY: PublicKey = PublicKey([1; 32]);
-
-    fn device() -> DeviceName {
-        DeviceName("mesh-b".to_owned())
-    }
-
-    /// One tunnel to a client, with or without a responder there.
-    fn snapshot(probe: Option<Probe>) -> Snapshot {
-        let transport = Transport::WireguardServer { device: device() };
-        let known = plan::Connection {
-            name: "default/b".to_owned(),
-            remote: "b".to_owned(),
-            transport,
-            probe,
-            paths: Vec::new(),
-            thresholds: Thresholds::default(),
-        };
-        let peer = Peer {
-            connection: ID,
-            endpoints: Vec::new(),
-            lane_ports: Vec::new(),
-            keepalive_seconds: None,
-            preshared_key: None,
-            reserved: Vec::new(),
-            announced: BTreeMap::new(),
-        };
-        let peers = BTreeMap::from([(KEY, peer)]);
-        let tunnel = Tunnel {
-            mtu: 1_340,
-            listen_ports: vec![51_840],
-            bind: Vec::new(),
-            secret: None,
-            addresses: [].into(),
-            peers,
-        };
-        let plan = Plan { connections: [(ID, known)].into(), tunnels: [(device(), tunnel)].into(), ..Plan::default() };
-        Snapshot { plan: Arc::new(plan), listen_ports: [(device(), vec![51_840])].into(), ..Snapshot::default() }
-    }
-
-    fn counted(handshake_age: Option<Duration>) -> Counted<'static> {
-        let received = Traffic { packets: 2, bytes: 300 };
-        let peer = PeerStatistics {
-            device: device(),
-            peer: KEY,
-            endpoint: handshake_age.map(|_| "192.0.2.7:4000".parse().unwrap()),
-            handshake_age,
-            last_handshake: None,
-            round_trip: None,
-            received,
-            sent: Traffic::default(),
-            lanes: Vec::new(),
-        };
-        Counted { shards: Statistics { peers: vec![peer], ..Statistics::default() }, programs: None }
-    }
-
-    fn shown(snapshot: &Snapshot, report: Option<&Report>, counted: &Counted<'_>) -> Connection {
-        connection(ID, &snapshot.plan.connections[&ID], snapshot, report, counted)
-    }
-
-    #[test]
-    fn a_remote_without_responder_is_judged_by_its_session() {
-        let plain = snapshot(None);
-        let state = |age: Option<u64>| shown(&plain, None, &counted(age.map(Duration::from_secs))).state;
-        assert_eq!(state(None), ConnectionState::Connecting);
-        assert_eq!(state(Some(179)), ConnectionState::Connected);
-        assert_eq!(state(Some(180)), ConnectionState::Error);
-    }
-
-    #[test]
-    fn a_remote_with_responder_is_judged_by_its_probes() {
-        let probe = Probe { from: "10.70.0.2".parse().unwrap(), to: "10.68.0.2".parse().unwrap() };
-        let probed = snapshot(Some(probe));
-        let report = |state| Report { state, latency: None, unanswered: 0, trouble: None };
-
-        let silent = shown(&probed, Some(&report(ConnectionState::Error)), &counted(Some(Duration::from_secs(5))));
-        assert_eq!(silent.state, ConnectionState::Error);
-        assert_eq!(silent.detail, "no reply from 10.68.0.2 UDP port 12345");
-
-        let waiting = shown(&probed, Some(&report(ConnectionState::Connecting)), &counted(None));
-        assert_eq!(waiting.detail, "no session: waits for the client to call");
-
-        let latency = Some(Duration::from_micros(420));
-        let good = Report { latency, ..report(ConnectionState::Connected) };
-        let connected = shown(&probed, Some(&good), &counted(Some(Duration::from_secs(5))));
-        assert_eq!((connected.state, connected.latency_us), (ConnectionState::Connected, Some(420)));
-        assert_eq!((connected.kind.as_str(), connected.listen_port), ("Server", Some(51_840)));
-        assert_eq!((connected.rx_packets, connected.rx_bytes, connected.handshake_age_s), (2, 300, Some(5)));
-        assert_eq!(connected.endpoint.as_deref(), Some("192.0.2.7:4000"));
-        assert_eq!(connected.detail, "");
-    }
 }

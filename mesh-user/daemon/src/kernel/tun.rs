@@ -131,7 +131,7 @@ pub(crate) fn retry_in_use<T>(mut take: impl FnMut() -> io::Result<T>) -> io::Re
     take()
 }
 
-fn attach(name: &DeviceName, flags: libc::c_int) -> anyhow::Result<OwnedFd> {
+pub(super) fn attach(name: &DeviceName, flags: libc::c_int) -> anyhow::Result<OwnedFd> {
     let queue = rustix::fs::open(PATH, OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())
         .with_context(|| format!("open {PATH}: is the module tun loaded, and are we root?"))?;
     let mut request = interface_request(name, flags as libc::c_short)?;

@@ -26,7 +26,7 @@ use anyhow::Result;
 use ipnet::IpNet;
 use mesh_common::ids::{ConnectionId, IfIndex, RemapId};
 use mesh_core::{
-    plan::{Connection, DeviceAddress, DeviceName, NodeFacts, Plan, Remap, Route, RouteTarget},
+    plan::{Connection, DeviceAddress, DeviceName, NodeFacts, PROBE_DEVICE, Plan, Remap, Route, RouteTarget},
     reconcile::{Observed, Step},
     tunnel::StaticSecret,
 };
@@ -167,7 +167,7 @@ impl World {
             tunnels,
             interfaces: self.observe_interfaces(plan),
             addresses,
-            routes: self.netlink.our_routes(&self.links).await?,
+            routes: self.planned_routes().await?,
             neighbours: self.netlink.our_neighbours(&self.links).await?,
             sysctls: self.observe_sysctls(plan)?,
             table: self.tables.slots.table(),
@@ -177,6 +177,15 @@ impl World {
             nat: self.observe_nat(plan),
             groups,
         })
+    }
+
+    /// Those of the responder to probes are its own matter.
+    async fn planned_routes(&self) -> Result<BTreeSet<Route>> {
+        let mut routes = self.netlink.our_routes(&self.links).await?;
+        let is_of_responder =
+            |route: &Route| matches!(&route.target, RouteTarget::Device { device, .. } if device.0 == PROBE_DEVICE);
+        routes.retain(|route| !is_of_responder(route));
+        Ok(routes)
     }
 
     /// The device that the step needs is there. Tunnels are always possible: their devices are made by steps.
