@@ -35,6 +35,7 @@ use crate::{
     shard::{self, Shards},
     state::StateDirectory,
     store::RedbStore,
+    telemetry::listener,
     vigil,
     wg::Tunnels,
 };
@@ -104,11 +105,16 @@ pub async fn run(settings: Settings) -> Result<()> {
         hub: settings.hub.clone(),
         names: names.as_ref().map(dns::Server::notices),
     };
+    let numbers = match settings.metrics {
+        Some(listen) => Some(listener::serve(listen, api::metrics(&api)).await?),
+        None => None,
+    };
     let server = serve(&settings, &run_directory, api).await?;
     let control = Control::new(settings, public_key, world, registrar, Published { plans, snapshots })?;
     let ended = tokio::select! {
         ended = control.run(wakes) => ended,
         ended = server => ended,
+        Some(ended) = async { Some(numbers?.await) } => ended,
         () = sockets.run() => Ok(()),
         ended = agent.run() => ended,
         () = stopped(stop) => Ok(()),

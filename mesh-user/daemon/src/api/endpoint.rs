@@ -106,6 +106,11 @@ impl Endpoint {
         self.replies::<T>(JSON, "Done")
     }
 
+    /// A reply that is plain text.
+    pub(super) fn text(self) -> Endpoint {
+        self.replies::<String>("text/plain", "Done")
+    }
+
     /// A stream of server-sent events whose data is `T`.
     pub(super) fn events<T: ToSchema>(self) -> Endpoint {
         self.replies::<T>(EVENTS, "Server-sent events; this is the data of each")

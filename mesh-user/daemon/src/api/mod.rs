@@ -11,6 +11,7 @@ mod leases;
 mod lookup;
 mod manifests;
 mod members;
+mod metrics;
 mod node;
 mod objects;
 mod observe;
@@ -60,6 +61,7 @@ use crate::{
     registrar::Registrar, shard::Shards,
 };
 
+pub use metrics::metrics;
 pub use watched::Watched;
 
 /// The control loop publishes at least this often.
@@ -237,6 +239,7 @@ fn endpoints(door: Door) -> Vec<Endpoint> {
     let everywhere = [
         vec![description],
         observe::endpoints(),
+        metrics::endpoints(),
         groups::endpoints(),
         members::endpoints(),
         peers::endpoints(),

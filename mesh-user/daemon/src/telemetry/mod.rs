@@ -1,4 +1,8 @@
-//! How the daemon logs: `tracing` to standard error, as text or as JSON lines.
+//! What the daemon tells of itself: logs by `tracing` to standard error, as text or as JSON lines, and numbers for Prometheus.
+
+pub mod exposition;
+pub mod listener;
+pub mod metrics;
 
 use std::io::{self, IsTerminal as _};
 

@@ -27,13 +27,13 @@ struct Hole {
 const HOLES: [Hole; 4] = [
     Hole {
         dig: |gateway| firewall(gateway, "inet"),
-        fill: no_firewall,
+        fill: |gateway| no_firewall(gateway, "inet"),
         there: &["gateway of cl02", "10.69.0.3", "nft list ruleset"],
         here: &["forwarding is cut here", "nft list ruleset"],
     },
     Hole {
         dig: |gateway| firewall(gateway, "ip6"),
-        fill: no_firewall,
+        fill: |gateway| no_firewall(gateway, "ip6"),
         there: &["gateway of cl02", "net.ipv6.conf.all.forwarding"],
         here: &["forwarding is cut here", "net.ipv6.conf.all.forwarding"],
     },
@@ -53,14 +53,15 @@ const HOLES: [Hole; 4] = [
 
 /// A firewall that lets nothing of a family through; what is for the gateway itself passes.
 fn firewall(gateway: &Namespace, family: &str) -> Result<()> {
-    let rules =
-        format!("table {family} hole {{ chain forward {{ type filter hook forward priority 0; policy drop; }} }}");
+    let chain = "{ type filter hook forward priority 0; policy drop; }";
+    let rules = format!("add table {family} hole; add chain {family} hole forward {chain}");
     gateway.run("nft", &[&rules])?;
     Ok(())
 }
 
-fn no_firewall(gateway: &Namespace) -> Result<()> {
-    gateway.run("nft", &["flush ruleset"])?;
+/// Takes away ours alone: the daemon has a table of its own.
+fn no_firewall(gateway: &Namespace, family: &str) -> Result<()> {
+    gateway.run("nft", &[&format!("delete table {family} hole")])?;
     Ok(())
 }
 

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 use mesh_lab::{
     Lab,
     demo::{self, Cables, TUNNEL_MTU, UNDERLAY_MTU},
+    interrupt,
     link::{self, Port},
 };
 use serde_json::Value;
@@ -44,9 +45,13 @@ fn the_history_tells_why_a_connection_was_lost() -> Result<()> {
     wait_for(&network.clusters[0].node, "cl02", "DataPath", "True", SOON)?;
     network.clusters[1].node.kill()?;
     network.clusters[1].node.start()?;
-    network.wait_connected(SOON)?;
-    wait_for(&network.clusters[0].node, "cl02", "DataPath", "True", SOON)?;
-    let told = connection(&network.clusters[0].node, "cl02")?;
+    let node = &network.clusters[0].node;
+    interrupt::wait_for("the next probe to be answered", SOON, Duration::from_millis(100), || {
+        let told = history(&connection(node, "cl02")?)?;
+        Ok(told.iter().any(|change| change.ends_with("RemoteRestarted")).then_some(()))
+    })?;
+    wait_for(node, "cl02", "DataPath", "True", SOON)?;
+    let told = connection(node, "cl02")?;
     let lines = [
         "TunnelProbe True Answered",
         "DataPath True Forwarded",

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
 use super::{
-    file::{ApiSection, PrincipalSection},
+    file::{ApiSection, MetricsSection, PrincipalSection},
     reading::Reading,
 };
 use crate::model::role::Role;
@@ -29,6 +29,10 @@ impl Reading<'_> {
         let listen = self.parse(&section.listen, "api.listen", "write ADDRESS:PORT, such as 0.0.0.0:7443")?;
         let ApiSection { ca, cert, key, .. } = section;
         Some(ApiListener { listen, ca: ca.clone(), cert: cert.clone(), key: key.clone() })
+    }
+
+    pub(super) fn metrics(&mut self, section: &MetricsSection) -> Option<SocketAddr> {
+        self.parse(&section.listen, "metrics.listen", "write ADDRESS:PORT, such as 127.0.0.1:9101")
     }
 
     pub(super) fn principals(

@@ -47,6 +47,7 @@ pub(super) struct File {
     #[serde(default)]
     pub(super) remap: RemapSection,
     pub(super) api: Option<ApiSection>,
+    pub(super) metrics: Option<MetricsSection>,
     #[serde(default)]
     pub(super) principal: Vec<PrincipalSection>,
     #[serde(default)]
@@ -73,6 +74,12 @@ pub(super) struct PresentedSection {
     pub(super) pod: Vec<Spanned<String>>,
     #[serde(default)]
     pub(super) external: Vec<Spanned<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct MetricsSection {
+    pub(super) listen: Spanned<String>,
 }
 
 #[derive(Deserialize)]

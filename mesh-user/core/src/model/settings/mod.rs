@@ -13,7 +13,12 @@ mod remap;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, net::IpAddr, num::NonZeroUsize, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    num::NonZeroUsize,
+    path::PathBuf,
+};
 
 use toml::Spanned;
 
@@ -58,6 +63,8 @@ pub struct Settings {
     pub remap: RemapSettings,
     /// Beside the unix socket.
     pub api: Option<ApiListener>,
+    /// Where Prometheus asks on TCP.
+    pub metrics: Option<SocketAddr>,
     pub principals: BTreeMap<PrincipalName, Vec<Role>>,
     pub instances: Vec<Instance>,
     pub interfaces: BTreeMap<DeviceName, Attachment>,
@@ -119,6 +126,7 @@ impl Reading<'_> {
         let shards = file.shards.as_ref().and_then(|shards| self.shards(shards));
         let cluster = self.cluster(&file);
         let org = self.parse_given(file.org.as_ref(), "org", "write a short name").unwrap_or_default();
+        let metrics = file.metrics.as_ref().and_then(|section| self.metrics(section));
         let api = file.api.as_ref().and_then(|section| self.api(section));
         Some(Settings {
             file: self.file.to_owned(),
@@ -133,6 +141,7 @@ impl Reading<'_> {
             instances: self.instances(&file.instance, &org),
             org,
             api,
+            metrics,
             interfaces,
             gateway: self.gateway(&file.gateway, cluster.as_ref()),
             private_key_file: file.private_key_file.unwrap_or_else(|| file.state_dir.join("private.key")),

@@ -230,3 +230,13 @@ fn a_node_is_a_gateway_unless_it_says_where_the_gateways_are() {
         assert!(refusal.contains(expected), "{refusal}");
     }
 }
+
+/// LQ-76: where Prometheus asks.
+#[test]
+fn numbers_are_shown_on_tcp_only_where_asked() {
+    assert_eq!(Settings::parse("meshd.toml", "").unwrap().metrics, None);
+    let settings = Settings::parse("meshd.toml", "[metrics]\nlisten = \"127.0.0.1:9101\"\n").unwrap();
+    assert_eq!(settings.metrics, Some("127.0.0.1:9101".parse().unwrap()));
+    let refusal = Settings::parse("meshd.toml", "[metrics]\nlisten = \"9101\"\n").unwrap_err().to_string();
+    assert!(refusal.contains("metrics.listen") && refusal.contains("ADDRESS:PORT"), "{refusal}");
+}
