@@ -21,7 +21,7 @@ pub(super) fn look(plan: &Plan, links: Option<&Links>) -> OwnFaults {
         let (bit, name) = match setting.key {
             SysctlKey::ForwardingV4 => (Faults::FORWARDING_V4_OFF, "ipv4"),
             SysctlKey::ForwardingV6 => (Faults::FORWARDING_V6_OFF, "ipv6"),
-            SysctlKey::RpFilter => continue,
+            SysctlKey::RpFilter | SysctlKey::MultipathHashV4 | SysctlKey::MultipathHashV6 => continue,
         };
         // A device that is gone has no settings; that it is gone is told below, or mended by the control loop.
         let Ok(Some(found)) = sysctl::read(setting) else { continue };
