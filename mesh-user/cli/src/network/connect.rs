@@ -6,8 +6,9 @@ use std::net::IpAddr;
 use mesh_core::model::ObjectKind;
 
 use super::{
+    reading::Reached,
     report::{End, Report},
-    side::{Reached, Remote, Side},
+    side::{Remote, Side},
 };
 use crate::{
     exit::{Exit, Failure},

@@ -11,10 +11,10 @@ use mesh_core::model::ObjectKind;
 use serde_json::Value;
 
 use super::{
-    cluster::{is_about, text},
     connect::{Wish, set_up_client, set_up_server},
+    reading::{Reached, is_about, nets, text},
     report::{End, Report},
-    side::{Reached, Remote, Seen, Side, nets},
+    side::{Remote, Seen, Side},
 };
 use crate::{
     exit::{Exit, Failure},

@@ -4,6 +4,7 @@ mod cluster;
 mod connect;
 mod files;
 mod flags;
+mod reading;
 mod report;
 mod side;
 mod status;
@@ -21,9 +22,10 @@ use serde_json::json;
 use files::Exchange;
 use flags::{Both, ConnectFlags};
 
-pub(crate) use cluster::{Cluster, condition, is_about, name, text};
+pub(crate) use cluster::Cluster;
+pub(crate) use reading::{broken, condition, is_about, name, nets, text};
 pub(crate) use report::{End, Report};
-pub(crate) use side::{Side, broken, nets};
+pub(crate) use side::Side;
 
 use crate::{
     confirm::Confirmation,

@@ -10,7 +10,8 @@ use mesh_core::{
 use serde_json::Value;
 
 use super::{
-    cluster::{Cluster, condition, is_about, name, text},
+    cluster::Cluster,
+    reading::{Reached, broken, condition, covers, is_about, label, name, nets, text},
     report::{End, Report},
 };
 use crate::{
@@ -19,6 +20,8 @@ use crate::{
 };
 
 const PAUSE: Duration = Duration::from_millis(150);
+/// What says that it will not come by itself may have been said too early.
+const GRACE: Duration = Duration::from_secs(4);
 
 /// One of the two clusters, and how what is made there is called.
 pub(crate) struct Side<'a> {
@@ -299,10 +302,12 @@ impl Side<'_> {
         report: &mut Report,
         mut look: impl FnMut() -> Result<Seen<T>, Failure>,
     ) -> Result<T, Failure> {
+        let patience = self.deadline.min(Instant::now() + GRACE);
         loop {
             let (why, is_over) = match look().map_err(|failure| self.failed(stage, failure))? {
                 Seen::Yes(seen) => return Ok(seen),
                 Seen::Not(why) => (why, Instant::now() >= self.deadline),
+                Seen::Never(why) if Instant::now() < patience => (why, false),
                 Seen::Never(why) => {
                     let hint = format!("`meshctl get -A gws -o yaml` on {} tells more", self.cluster.place());
                     return Err(self.failed(stage, Failure::new(Exit::Conflict, why, hint)));
@@ -335,64 +340,4 @@ pub(crate) enum Seen<T> {
     Not(String),
     /// It is of no use to wait; why.
     Never(String),
-}
-
-/// Where a gateway server is reached.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Reached {
-    pub(crate) addresses: Vec<String>,
-    pub(crate) ports: Vec<u16>,
-}
-
-impl Reached {
-    /// Of `status.endpoint`.
-    pub(crate) fn read(gateway: &Value) -> Option<Reached> {
-        let endpoint = gateway.pointer("/status/endpoint")?;
-        let addresses: Vec<String> = nets(endpoint.get("addresses"));
-        let port = |value: &Value| value.as_u64().and_then(|port| u16::try_from(port).ok());
-        let ports = match endpoint.get("ports").and_then(Value::as_array) {
-            Some(ports) => ports.iter().filter_map(port).collect(),
-            None => endpoint.get("port").and_then(port).into_iter().collect::<Vec<_>>(),
-        };
-        (!addresses.is_empty() && !ports.is_empty()).then_some(Reached { addresses, ports })
-    }
-}
-
-impl std::fmt::Display for Reached {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let ports: Vec<String> = self.ports.iter().map(u16::to_string).collect();
-        write!(f, "{}, UDP port {}", self.addresses.join(", "), ports.join(", "))
-    }
-}
-
-/// A text, or the texts of a list.
-pub(crate) fn nets(value: Option<&Value>) -> Vec<String> {
-    match value {
-        Some(Value::String(net)) => vec![net.clone()],
-        Some(Value::Array(nets)) => nets.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
-        _ => Vec::new(),
-    }
-}
-
-/// The conditions of a connection that do not hold, with what they say.
-pub(crate) fn broken(connection: &Value) -> Vec<String> {
-    let conditions = connection.pointer("/status/conditions").and_then(Value::as_array);
-    let conditions = conditions.into_iter().flatten().filter(|condition| text(condition, "/status") == "False");
-    conditions.map(|condition| format!("{}: {}", text(condition, "/type"), text(condition, "/message"))).collect()
-}
-
-fn label<'a>(object: &'a Value, name: &str) -> &'a str {
-    let labels = object.pointer("/metadata/labels").and_then(|labels| labels.get(name));
-    labels.and_then(Value::as_str).unwrap_or_default()
-}
-
-/// Everything that `wanted` says, `there` says too.
-fn covers(there: &Value, wanted: &Value) -> bool {
-    match (there, wanted) {
-        (Value::Object(there), Value::Object(wanted)) => {
-            wanted.iter().all(|(field, value)| there.get(field).is_some_and(|there| covers(there, value)))
-        }
-        (Value::Array(there), Value::String(_)) => there.len() == 1 && covers(&there[0], wanted),
-        _ => there == wanted,
-    }
 }

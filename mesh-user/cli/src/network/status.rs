@@ -4,8 +4,8 @@ use mesh_core::model::ObjectKind;
 use serde_json::{Value, json};
 
 use super::{
-    cluster::{Cluster, is_about, text},
-    side::{broken, nets},
+    cluster::Cluster,
+    reading::{broken, is_about, nets, text},
 };
 use crate::{
     exit::{Exit, Failure},

@@ -14,9 +14,10 @@ use mesh_core::{
 use serde_json::{Value, json};
 
 use super::{
-    cluster::{Cluster, text},
+    cluster::Cluster,
     connect::{self, ClientWish, Wish},
     files::{self, Exchange},
+    reading::text,
     report::{End, Report},
     side::Side,
     undo,

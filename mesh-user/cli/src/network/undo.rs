@@ -3,7 +3,7 @@
 use mesh_core::model::ObjectKind;
 
 use super::{
-    cluster::{is_about, name, text},
+    reading::{is_about, name, text},
     report::{End, Report},
     side::{Seen, Side},
 };
