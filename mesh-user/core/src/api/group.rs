@@ -26,7 +26,7 @@
 //! | `PUT, DELETE /members/{member}/block` | | [`BlockReply`] |
 //! | `PUT /members/{member}/status` | [`ReportMember`] | [`MemberList`] |
 //! | `PUT /v1/nodes/{node}/lease` | | [`NodeLeaseReply`] |
-//! | `GET /v1/watch?org=&group=&member=` (each may stand several times) | | [`WatchEvent`] |
+//! | `GET /v1/watch?org=&group=&member=&objects=` (the first three may stand several times) | | [`WatchEvent`] |
 //! | `POST /v1/apply?dryRun=` | manifests as text ([`super::to_body`]) | [`super::ApplyReply`] |
 //!
 //! Every event stream sends a comment every 15 s. `Last-Event-ID`, or `?version=`, resumes it: what the reader has is not

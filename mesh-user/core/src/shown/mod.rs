@@ -205,3 +205,6 @@ pub fn time(seconds: u64) -> String {
     let seconds = i64::try_from(seconds).ok();
     seconds.and_then(|seconds| Timestamp::from_second(seconds).ok()).unwrap_or_default().to_string()
 }
+
+#[cfg(test)]
+mod tests;

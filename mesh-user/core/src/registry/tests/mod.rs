@@ -6,5 +6,6 @@ mod finding;
 mod groups;
 mod leases;
 mod members;
+mod objects;
 mod peers;
 mod random;

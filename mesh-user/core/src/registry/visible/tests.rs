@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     model::{
-        Role,
+        ClusterObject, ObjectId, ObjectKind, Role,
         group::{
             Access, Block, ClientEndpoint, Endpoint, ManagedBy, Member, MemberKind, MemberStatus, Peer, PeerId,
             PeerKind, Scope,
@@ -39,8 +39,16 @@ impl Mirror {
     }
 
     /// What the view shows, found without it: by the texts of the filter.
-    fn of(registry: &Registry, shows: impl Fn(&Group) -> bool, blocks: impl Fn(&Block) -> bool) -> Mirror {
+    fn of(
+        registry: &Registry,
+        shows: impl Fn(&Group) -> bool,
+        blocks: impl Fn(&Block) -> bool,
+        objects: bool,
+    ) -> Mirror {
         let mut mirror = Mirror::default();
+        for (id, stored) in registry.objects.iter().filter(|_| objects) {
+            mirror.0.insert(Key::Object(id.clone()).to_string(), Object::Cluster((*stored.object).clone()));
+        }
         for (id, group) in registry.groups.iter().filter(|(_, group)| shows(group)) {
             let mut put = |key: Key, object: Object| mirror.0.insert(key.to_string(), object);
             put(Key::Group(id.clone()), Object::Group((*group.group.object).clone()));
@@ -70,6 +78,8 @@ enum Act {
     PeerGone(u8, u8),
     Block(u8),
     Unblock(u8),
+    Object(u8),
+    ObjectGone(u8),
 }
 
 const ORGS: [&str; 2] = ["north", "south"];
@@ -112,6 +122,21 @@ fn member(id: MemberId) -> Member {
         status: MemberStatus::Active,
         managed_by: ManagedBy::Api,
         made_with_peer: false,
+    }
+}
+
+fn object(number: u8, generation: u64) -> ClusterObject {
+    let kind = ObjectKind::Network;
+    let id = ObjectId { kind, namespace: "default".to_owned(), name: format!("net-{number}") };
+    ClusterObject {
+        uid: id.derived_uid(),
+        id,
+        created: 0,
+        generation,
+        labels: BTreeMap::new(),
+        annotations: BTreeMap::new(),
+        spec: serde_json::json!({ "cidr": "10.50.0.0/16" }),
+        managed_by: ManagedBy::Api,
     }
 }
 
@@ -169,6 +194,11 @@ fn after(registry: &Registry, act: Act) -> Registry {
             let block = Block { owner_id: org(id), member: member_id(id) };
             next.blocks.entry((org(id), member_id(id))).or_insert_with(|| stored(modified, block));
         }
+        Act::Object(id) => {
+            let object = object(id, modified.0);
+            Arc::make_mut(&mut next.objects).insert(object.id.clone(), stored(modified, object));
+        }
+        Act::ObjectGone(id) => drop(Arc::make_mut(&mut next.objects).remove(&object(id, 1).id)),
         Act::Unblock(id) => drop(next.blocks.remove(&(org(id), member_id(id)))),
     }
     next
@@ -184,6 +214,8 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
         1 => (0..3_u8, 0..2_u8).prop_map(|(group, peer)| Act::PeerGone(group, peer)),
         1 => (0..2_u8).prop_map(Act::Block),
         1 => (0..2_u8).prop_map(Act::Unblock),
+        2 => (0..2_u8).prop_map(Act::Object),
+        1 => (0..2_u8).prop_map(Act::ObjectGone),
     ];
     prop::collection::vec(act, 1..40)
 }
@@ -203,6 +235,7 @@ fn views() -> Vec<(View, Shows, Blocks)> {
         (all(), |_| true, |_| true),
         (View::all(Rights::Roles(vec![Role::Read])), |_| true, |_| true),
         (View::all(Rights::Roles(vec![])), |_| false, |_| false),
+        (View { objects: false, ..all() }, |_| true, |_| true),
         (
             View { orgs: [north()].into(), ..all() },
             |group| group.group.object.owner_id.as_str() == "north",
@@ -247,7 +280,7 @@ proptest! {
                 deletions.note(&registry, &next);
                 mirror.take(view.changes(&registry, &next));
                 registry = next;
-                prop_assert_eq!(&mirror, &Mirror::of(&registry, shows, blocks));
+                prop_assert_eq!(&mirror, &Mirror::of(&registry, shows, blocks, view.objects));
                 if step + 1 == left % acts.len() {
                     kept = (registry.revision, mirror.clone());
                 }
