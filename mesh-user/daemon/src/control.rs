@@ -3,6 +3,7 @@
 //! Settings and manifests become a plan, the plan and the world become steps, the steps are applied. A manifest change, a
 //! change in the kernel and a lost tunnel all end in that one way. What is refused leaves everything as it was.
 
+mod beginning;
 mod blocks;
 mod declared;
 mod facts;
@@ -16,8 +17,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use anyhow::{Context as _, Result};
 use mesh_core::{
     allocate::Allocations,
-    model::{Manifest, ObjectId, Problems, Settings, ValidIntent},
-    plan::{NodeFacts, Plan, PublicKey, block::BlockedInstances, plan, taken},
+    model::{Manifest, ObjectId, Parsed, Problems, Settings, ValidIntent},
+    plan::{Plan, PublicKey, block::BlockedInstances, plan, taken},
     reconcile::{Step, steps},
     shown::Known,
 };
@@ -28,7 +29,6 @@ use tokio::{
 
 use crate::{
     api::{HEARTBEAT, Snapshot},
-    kernel::bpf::Pins,
     manifests,
     reconcile::World,
     registrar::Registrar,
@@ -43,10 +43,6 @@ use telling::lines;
 
 /// Kernel changes come in bursts; they are answered together.
 const SETTLE: Duration = Duration::from_millis(100);
-
-/// How a refused start leaves the node.
-const UNTOUCHED: &str = "not started, nothing was applied";
-const ADOPTED: &str = "not started; what an earlier run left was taken over, nothing else was applied";
 
 /// What makes the loop look again.
 #[derive(Debug)]
@@ -114,6 +110,8 @@ pub struct Control {
     /// What of them is still open.
     unclosed: Vec<String>,
     silent: Silent,
+    /// What the manifests said.
+    parsed: Parsed,
 }
 
 impl Control {
@@ -150,6 +148,7 @@ impl Control {
             blocked,
             unclosed: Vec::new(),
             silent: Silent::new(),
+            parsed: Parsed::default(),
         })
     }
 
@@ -224,37 +223,6 @@ impl Control {
         if let Err(error) = self.world.prove_redirects(&self.plan) {
             tracing::warn!("{error:#}");
         }
-    }
-
-    async fn begin(&mut self) -> Result<()> {
-        let (intent, plan, allocations) = self.first_plan().await.context(UNTOUCHED)?;
-        let adopted = self.world.resume(&plan).context(ADOPTED)?;
-        if adopted > 0 {
-            tracing::info!(tunnels = adopted, "adopted what an earlier run left");
-        }
-        let converged = self.converge(plan, allocations, Leave::Nothing).await;
-        let trouble = converged.context(if adopted > 0 { ADOPTED } else { UNTOUCHED })?;
-        self.set_trouble(trouble);
-        self.intent = Some(Arc::new(intent));
-        self.declare().await;
-        self.remove_old_programs()
-    }
-
-    async fn first_plan(&mut self) -> Result<(ValidIntent, Plan, Allocations)> {
-        self.manifests = manifests::read(&self.settings.directories.manifests)?;
-        self.list_known();
-        let intent = self.validate()?;
-        let (plan, allocations) = self.plan(&intent).await?;
-        Ok((intent, plan, allocations))
-    }
-
-    /// Without a hook in the settings, programs that an earlier run attached go. Not before the plan holds: a start that is
-    /// refused leaves them at work.
-    fn remove_old_programs(&self) -> Result<()> {
-        if !self.world.has_programs() && Pins::remove(&self.settings.directories.pins)? > 0 {
-            tracing::info!("all hooks are off now: the programs of an earlier run were removed");
-        }
-        Ok(())
     }
 
     /// Takes up changed manifests, all or none of them.

@@ -16,7 +16,13 @@ pub fn manifest(bytes: &[u8]) {
         Err(problems) => return assert!(!problems.0.is_empty(), "refused without a reason"),
     };
     let manifest = Manifest { file: "a.yaml".to_owned(), text: manifest.to_owned() };
-    let intent = Intent { settings, manifests: vec![manifest], objects: Vec::new(), own_key: PublicKey([9; 32]) };
+    let intent = Intent {
+        settings,
+        manifests: vec![manifest],
+        objects: Vec::new(),
+        parsed: Default::default(),
+        own_key: PublicKey([9; 32]),
+    };
     let planned = intent.validate().and_then(|valid| plan(&valid, &facts(), &Allocations::default()));
     match planned {
         Ok((plan, _)) => assert!(check(&plan).is_empty(), "{:?}", check(&plan)),

@@ -11,6 +11,8 @@ pub(crate) use allocations::Numbers;
 pub use allocations::{Allocations, NetworkShare, NumberedRemap, OutsideShare, Share};
 pub(crate) use highest::highest;
 
+use std::collections::BTreeMap;
+
 use ipnet::IpNet;
 
 /// What is taken on one node while its plan is made.
@@ -18,6 +20,8 @@ use ipnet::IpNet;
 pub struct Blocks {
     pools: Vec<IpNet>,
     used: Vec<(IpNet, String)>,
+    /// The first owner of each prefix, by its place in `used`.
+    owners: BTreeMap<IpNet, usize>,
 }
 
 /// Why a prefix could not be had; both owners are named.
@@ -33,21 +37,31 @@ pub enum Refusal {
 
 impl Blocks {
     pub fn new(pools: &[IpNet]) -> Self {
-        Blocks { pools: pools.to_vec(), used: Vec::new() }
+        Blocks { pools: pools.to_vec(), used: Vec::new(), owners: BTreeMap::new() }
     }
 
     /// Takes a prefix that others may share.
     pub fn share(&mut self, net: IpNet, owner: &str) {
+        self.owners.entry(net.trunc()).or_insert(self.used.len());
         self.used.push((net, owner.to_owned()));
     }
 
     /// Takes exactly this prefix, in a pool or not.
     pub fn claim(&mut self, wanted: IpNet, owner: &str) -> Result<(), Refusal> {
-        if let Some((taken, other)) = self.used.iter().find(|(net, _)| net.contains(&wanted) || wanted.contains(net)) {
+        if let Some((taken, other)) = self.overlapping(&wanted).and_then(|at| self.used.get(at)) {
             return Err(Refusal::Taken { wanted, owner: owner.to_owned(), taken: *taken, other: other.clone() });
         }
-        self.used.push((wanted, owner.to_owned()));
+        self.share(wanted, owner);
         Ok(())
+    }
+
+    /// The first one taken of those around or inside of a prefix.
+    fn overlapping(&self, wanted: &IpNet) -> Option<usize> {
+        let wanted = wanted.trunc();
+        let around = std::iter::successors(Some(wanted), IpNet::supernet).filter_map(|net| self.owners.get(&net));
+        let last = IpNet::from(wanted.broadcast());
+        let inside = self.owners.range(wanted..=last).filter(|(net, _)| wanted.contains(*net)).map(|(_, at)| at);
+        around.chain(inside).min().copied()
     }
 
     /// Takes exactly this prefix, which the operator chose: an IPv4 prefix must lie in a pool.
@@ -66,7 +80,7 @@ impl Blocks {
         let keep = matches!(wish, IpNet::V6(_)) && buddy::is_free(&used, &wish);
         let block = if keep { Some(wish) } else { buddy::find(&self.pools, &used, &wish) };
         let block = block.ok_or_else(|| Refusal::Full { wanted: wish, owner: owner.to_owned() })?;
-        self.used.push((block, owner.to_owned()));
+        self.share(block, owner);
         Ok(block)
     }
 }

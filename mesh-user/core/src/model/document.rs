@@ -79,8 +79,16 @@ impl Document {
     /// All documents of a file: YAML, several with `---` between them, or JSON. What can be read is returned whatever else
     /// is wrong, so that all of it can be told at once. Network groups are left out.
     pub(crate) fn read_all(file: &str, text: &str, problems: &mut Problems) -> Vec<Document> {
-        let values = values(file, text, problems).into_iter();
-        let values = values.filter(|value| api_version(value) != Some(GROUPS_API_VERSION));
+        Document::of_values(file, values(file, text, problems), problems)
+    }
+
+    /// The same of documents that were parsed before.
+    pub(crate) fn of_values(
+        file: &str,
+        values: impl IntoIterator<Item = Value>,
+        problems: &mut Problems,
+    ) -> Vec<Document> {
+        let values = values.into_iter().filter(|value| api_version(value) != Some(GROUPS_API_VERSION));
         values.filter_map(|value| Document::read(file, value, problems)).collect()
     }
 

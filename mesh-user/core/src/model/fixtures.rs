@@ -91,6 +91,7 @@ pub(crate) fn intent(settings: &str, manifests: &[&str]) -> Intent {
     Intent {
         settings: Settings::parse("meshd.toml", settings).unwrap(),
         own_key: OWN_KEY,
+        parsed: Default::default(),
         manifests: manifests.iter().enumerate().map(manifest).collect(),
         objects: Vec::new(),
     }

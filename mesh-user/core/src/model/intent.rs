@@ -15,6 +15,7 @@ use super::{
     ip::Ip,
     network::Network,
     object::{ClusterObject, ObjectId, ObjectKind},
+    parsed::Parsed,
     prefix,
     problem::Problems,
     public_key::RemoteKey,
@@ -35,6 +36,8 @@ pub struct Intent {
     /// The public half of this node's key.
     pub own_key: PublicKey,
     pub manifests: Vec<Manifest>,
+    /// Of an intent before this one, where there was one.
+    pub parsed: Parsed,
     /// Those of the store.
     pub objects: Vec<Placed>,
 }
@@ -101,8 +104,8 @@ impl Intent {
     pub fn validate(&self) -> Result<ValidIntent, Problems> {
         let mut objects = Objects::default();
         let mut documents = Vec::new();
-        for manifest in &self.manifests {
-            documents.extend(Document::read_all(&manifest.file, &manifest.text, &mut objects.problems));
+        for (file, values) in self.parsed.documents(&self.manifests, &mut objects.problems) {
+            documents.extend(Document::of_values(&file, values.iter().cloned(), &mut objects.problems));
         }
         for Placed { file, object } in &self.objects {
             documents.extend(Document::of_object(file, object, &mut objects.problems));

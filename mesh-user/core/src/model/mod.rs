@@ -19,6 +19,7 @@ mod ip;
 mod listener;
 mod network;
 mod object;
+mod parsed;
 pub(crate) mod prefix;
 mod problem;
 mod public_key;
@@ -39,6 +40,7 @@ pub use ip::Ip;
 pub use listener::{Driver, ExecDriver, Listener};
 pub use network::Network;
 pub use object::{ClusterObject, NotAKind, ObjectId, ObjectKind, is_name, is_namespace};
+pub use parsed::Parsed;
 pub use prefix::parse_cidr;
 pub use problem::{ObjectName, Problem, Problems};
 pub use public_key::{

@@ -1,6 +1,9 @@
 //! A plan as text, a line a fact, and the difference of two plans as an operator reads it.
 
-use std::{collections::BTreeSet, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use mesh_common::maps::Role;
 
@@ -22,11 +25,28 @@ impl fmt::Display for Plan {
 impl Plan {
     /// What `new` has and this plan has not (`+`), and the reverse (`-`), in the order of the plan. Empty: no difference.
     pub fn diff(&self, new: &Plan) -> String {
-        let (old, come) = (self.own_lines(), new.own_lines());
+        // What both have becomes no line: a plan has thousands, and a change a few.
+        let (old, come) = (self.apart_from(new).own_lines(), new.apart_from(self).own_lines());
         let (had, has): (BTreeSet<&String>, BTreeSet<&String>) = (old.iter().collect(), come.iter().collect());
         let gone = old.iter().filter(|line| !has.contains(line)).map(|line| format!("- {line}\n"));
         let come = come.iter().filter(|line| !had.contains(line)).map(|line| format!("+ {line}\n"));
         gone.chain(come).collect::<String>() + &group_diff(&self.groups, &new.groups)
+    }
+
+    /// All of this plan that the other one has not, or has otherwise; the groups aside.
+    fn apart_from(&self, other: &Plan) -> Plan {
+        Plan {
+            connections: entries(&self.connections, &other.connections),
+            tunnels: entries(&self.tunnels, &other.tunnels),
+            interfaces: entries(&self.interfaces, &other.interfaces),
+            addresses: self.addresses.difference(&other.addresses).cloned().collect(),
+            routes: self.routes.difference(&other.routes).cloned().collect(),
+            neighbours: self.neighbours.difference(&other.neighbours).cloned().collect(),
+            sysctls: entries(&self.sysctls, &other.sysctls),
+            table: entries(&self.table, &other.table),
+            remaps: entries(&self.remaps, &other.remaps),
+            ..Plan::default()
+        }
     }
 
     fn lines(&self) -> Vec<String> {
@@ -60,6 +80,11 @@ impl Plan {
         lines.extend(self.nat.iter().flat_map(Nat::lines));
         lines
     }
+}
+
+fn entries<K: Ord + Clone, V: PartialEq + Clone>(all: &BTreeMap<K, V>, other: &BTreeMap<K, V>) -> BTreeMap<K, V> {
+    let differs = |(key, value): &(&K, &V)| other.get(*key) != Some(*value);
+    all.iter().filter(differs).map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
 pub(crate) fn list<T: fmt::Display>(items: impl IntoIterator<Item = T>) -> String {

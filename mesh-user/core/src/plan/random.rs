@@ -80,7 +80,15 @@ impl World {
             Some(Manifest { file: format!("{index}.yaml"), text })
         });
         let settings = Settings::parse("meshd.toml", settings).unwrap();
-        Intent { settings, own_key: OWN_KEY, manifests: manifests.collect(), objects: Vec::new() }.validate().unwrap()
+        Intent {
+            settings,
+            own_key: OWN_KEY,
+            manifests: manifests.collect(),
+            objects: Vec::new(),
+            parsed: Default::default(),
+        }
+        .validate()
+        .unwrap()
     }
 }
 

@@ -184,7 +184,7 @@ impl Control {
 
     pub(super) fn intent(&self, objects: Vec<Placed>) -> Intent {
         let (settings, own_key, manifests) = (self.settings.clone(), self.own_key, self.manifests.clone());
-        Intent { settings, own_key, manifests, objects }
+        Intent { settings, own_key, manifests, objects, parsed: self.parsed.clone() }
     }
 
     /// As the store has them.

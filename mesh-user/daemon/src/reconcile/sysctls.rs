@@ -1,6 +1,6 @@
 //! Which settings of interfaces we look at, and how one is changed and given its old value back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 use mesh_core::plan::{Plan, Sysctl};
@@ -13,7 +13,9 @@ impl World {
     pub(super) fn observe_sysctls(&self, plan: &Plan) -> Result<BTreeMap<Sysctl, String>> {
         let ours = self.record.sysctls.iter().map(|(sysctl, _)| sysctl);
         let mut found = BTreeMap::new();
-        for sysctl in ours.chain(plan.sysctls.keys()) {
+        // Most are both, and each is a file to read.
+        let all: BTreeSet<&Sysctl> = ours.chain(plan.sysctls.keys()).collect();
+        for sysctl in all {
             if let Some(value) = sysctl::read(sysctl)? {
                 found.insert(sysctl.clone(), value);
             }

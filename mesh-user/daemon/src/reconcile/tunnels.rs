@@ -10,6 +10,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
+use ipnet::IpNet;
 use mesh_common::ids::IfIndex;
 use mesh_core::{
     plan::{DeviceAddress, DeviceName, Peer, Plan, PublicKey, Tunnel},
@@ -81,9 +82,14 @@ impl World {
         addresses: &mut BTreeSet<DeviceAddress>,
     ) -> BTreeMap<DeviceName, Tunnel> {
         let mut tunnels = BTreeMap::new();
+        let mut of_devices: BTreeMap<DeviceName, BTreeSet<IpNet>> = BTreeMap::new();
+        for DeviceAddress { device, address } in
+            addresses.extract_if(.., |address| self.record.tunnels.contains(&address.device))
+        {
+            of_devices.entry(device).or_default().insert(address);
+        }
         for device in &self.record.tunnels {
-            let own = addresses.extract_if(.., |address| address.device == *device);
-            let own = own.map(|address| address.address).collect();
+            let own = of_devices.remove(device).unwrap_or_default();
             let Some(link) = self.link(device).filter(|link| link.is_tun()) else { continue };
             let live = self.tunnels.get(device);
             let works = match live {
