@@ -46,6 +46,8 @@ pub struct Leaving {
     pub to: BTreeSet<IpNet>,
     /// Hosts, and what remotes call them.
     pub outside: BTreeMap<IpAddr, IpAddr>,
+    /// The same for hosts that are rewritten without state. Where they come in no hook may have done it.
+    pub renamed: BTreeMap<IpAddr, IpAddr>,
     pub unknown: Option<Unknown>,
     /// Whose packets to and from the remotes connection tracking does not see. Without a tunnel it must not: a hook takes
     /// some fragments past the kernel, which would wait for them.
@@ -75,7 +77,9 @@ impl Nat {
         let family = |is_v4| Family::of(&Making { intent, facts, plan, reserved, outside, is_v4 });
         let nat = Nat { v4: family(true), v6: family(false) };
         let is_idle = |family: &Family| {
-            let translates = |leaving: &Leaving| leaving.unknown.is_some() || !leaving.outside.is_empty();
+            let translates = |leaving: &Leaving| {
+                leaving.unknown.is_some() || !leaving.outside.is_empty() || !leaving.renamed.is_empty()
+            };
             !translates(&family.tunnelled) && !translates(&family.direct) && family.inside.is_empty()
         };
         (!is_idle(&nat.v4) || !is_idle(&nat.v6)).then_some(nat)
@@ -109,7 +113,11 @@ impl Making<'_> {
         let called = |one: &Outside| if is_direct { one.presented } else { one.external };
         let tracked = self.outside.iter().filter(|one| one.speaks_tracked() && one.host.is_ipv4() == self.is_v4);
         let outside = tracked.map(|one| (one.host, called(one))).collect();
-        Leaving { to, outside, unknown: self.unknown(is_direct), untracked: self.untracked(is_direct) }
+        // A tunnel rewrites them itself.
+        let stateless =
+            self.outside.iter().filter(|one| is_direct && !one.is_tracked() && one.host.is_ipv4() == self.is_v4);
+        let renamed = stateless.map(|one| (one.host, called(one))).collect();
+        Leaving { to, outside, renamed, unknown: self.unknown(is_direct), untracked: self.untracked(is_direct) }
     }
 
     /// As we and as the mesh call them: a hook may have rewritten them before.

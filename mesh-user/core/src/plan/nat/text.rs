@@ -14,6 +14,8 @@ use crate::plan::NAT_TABLE;
 const UNTRACKED: i32 = -450;
 /// Before other destination NATs see the packet: remotes' names of hosts are nobody else's.
 const ARRIVING: i32 = -105;
+/// Before any source NAT, which does not see what is not tracked.
+const RENAMED: i32 = 90;
 /// After other destination NATs, before other source NATs: theirs would hide our workloads from remotes.
 const LEAVING: i32 = 95;
 
@@ -31,6 +33,9 @@ impl Display for Nat {
             words.untracked()
         })?;
         chain(f, "arriving", &format!("nat hook prerouting priority {ARRIVING}"), &families, |words| words.arriving())?;
+        chain(f, "renamed", &format!("filter hook postrouting priority {RENAMED}"), &families, |words| {
+            words.renamed()
+        })?;
         chain(f, "leaving", &format!("nat hook postrouting priority {LEAVING}"), &families, |words| words.leaving())?;
         f.write_str("}\n")
     }
@@ -50,6 +55,7 @@ impl Nat {
                     lines.push(format!("nat to {to}: {who} {}", unknown.address));
                 }
                 lines.extend(leaving.untracked.iter().map(|net| format!("nat to {to}: {net} is not tracked")));
+                lines.extend(leaving.renamed.iter().map(|(host, name)| format!("nat to {to}: {host} is {name}")));
                 lines.extend(leaving.outside.iter().map(|(host, name)| format!("nat to {to}: {host} is {name}")));
             }
             for (name, host) in &family.inside {
@@ -96,6 +102,7 @@ impl Words<'_> {
         for (name, leaving) in self.directions() {
             self.prefixes(f, name, &leaving.to)?;
             self.map(f, &format!("{name}_outside"), &leaving.outside)?;
+            self.map(f, &format!("{name}_renamed"), &leaving.renamed)?;
             self.prefixes(f, &format!("{name}_untracked"), &leaving.untracked)?;
             if let Some(unknown) = &leaving.unknown {
                 self.prefixes(f, &format!("{name}_kept"), &unknown.kept)?;
@@ -147,6 +154,14 @@ impl Words<'_> {
             (!leaving.untracked.is_empty()).then_some(rules)
         };
         self.directions().into_iter().filter_map(both).flatten().collect()
+    }
+
+    /// Without state, and so for packets that are not tracked alone.
+    fn renamed(&self) -> Vec<String> {
+        let ip = self.ip;
+        let with_names = self.directions().into_iter().filter(|(_, leaving)| !leaving.renamed.is_empty());
+        let rule = |name: &str| format!("{ip} daddr @{name}_{ip} {ip} saddr set {ip} saddr map @{name}_renamed_{ip}");
+        with_names.map(|(name, _)| rule(name)).collect()
     }
 
     /// Only remotes know the names.
