@@ -26,9 +26,12 @@ use crate::{
 pub use group::{CALLABLE, Question, explain_in_groups};
 pub use packet::Sample;
 
+/// Connections that do not work as they should, and why.
+pub type Troubles = BTreeMap<ConnectionId, String>;
+
 /// The path of a packet from `source` to `destination`, as both stand in it where it meets us first.
-pub fn explain(plan: &Plan, tables: &Slots, source: IpAddr, destination: IpAddr) -> Explanation {
-    let asking = Asking { plan, tables, table: tables.table(), source, destination };
+pub fn explain(plan: &Plan, tables: &Slots, troubles: &Troubles, source: IpAddr, destination: IpAddr) -> Explanation {
+    let asking = Asking { plan, tables, troubles, table: tables.table(), source, destination };
     let (stages, verdict) = asking.answer();
     Explanation::new(source, destination, stages, verdict)
 }
@@ -43,6 +46,7 @@ impl Explanation {
 struct Asking<'a> {
     plan: &'a Plan,
     tables: &'a Slots,
+    troubles: &'a Troubles,
     table: BTreeMap<IpNet, TableEntry>,
     source: IpAddr,
     destination: IpAddr,
@@ -218,13 +222,18 @@ impl Asking<'_> {
         stage("tunnel", Some(format!("{device}, peer {key}")), format!("remote {connection}, endpoint {end}"))
     }
 
+    /// That it is accepted here does not say that it arrives.
     fn accepted(&self, id: ConnectionId) -> String {
-        match self.plan.connections.get(&id) {
+        let accepted = match self.plan.connections.get(&id) {
             Some(Connection { remote, transport: Transport::Direct { .. }, .. }) => {
                 format!("accepted, direct with {remote}")
             }
             Some(Connection { remote, .. }) => format!("accepted, tunnel with {remote}"),
             None => format!("accepted, connection {}", id.0),
+        };
+        match self.troubles.get(&id) {
+            Some(trouble) => format!("{accepted}; it may be lost later: {trouble}"),
+            None => accepted,
         }
     }
 }
@@ -287,6 +296,10 @@ mod tests {
     };
 
     fn text(manifests: &[&str], source: &str, destination: &str) -> String {
+        told(manifests, &Troubles::new(), source, destination)
+    }
+
+    fn told(manifests: &[&str], troubles: &Troubles, source: &str, destination: &str) -> String {
         let (plan, _) = plan(&valid(manifests), &facts(), &Allocations::default()).unwrap();
         let (mut tables, _) = Slots::default().transition(&plan.table).unwrap();
         tables.set_node(plan.node);
@@ -297,12 +310,19 @@ mod tests {
         for peer in plan.tunnels.values().flat_map(|tunnel| tunnel.peers.values()) {
             tables.set_announced(peer.connection, &peer.announced).unwrap();
         }
-        let answer = explain(&plan, &tables, source.parse().unwrap(), destination.parse().unwrap());
+        let answer = explain(&plan, &tables, troubles, source.parse().unwrap(), destination.parse().unwrap());
         let stages = answer.stages.iter().map(|stage| {
             let entry = stage.entry.as_ref().map_or(String::new(), |entry| format!(" [{entry}]"));
             format!("{}{entry}: {}\n", stage.stage, stage.outcome)
         });
         format!("{}{}", stages.collect::<String>(), answer.verdict)
+    }
+
+    #[test]
+    fn a_broken_hop_is_told_with_the_verdict() {
+        let troubles = Troubles::from([(ConnectionId(1), "not forwarded there".to_owned())]);
+        let told = told(&[CONFIGURATION, CLIENT, KEY], &troubles, "10.243.1.5", "10.71.2.7");
+        assert!(told.ends_with("accepted, tunnel with cl02; it may be lost later: not forwarded there"), "{told}");
     }
 
     #[test]

@@ -105,16 +105,11 @@ pub async fn run(settings: Settings) -> Result<()> {
         hub: settings.hub.clone(),
         names: names.as_ref().map(dns::Server::notices),
     };
-    let numbers = match settings.metrics {
-        Some(listen) => Some(listener::serve(listen, api::metrics(&api)).await?),
-        None => None,
-    };
     let server = serve(&settings, &run_directory, api).await?;
     let control = Control::new(settings, public_key, world, registrar, Published { plans, snapshots })?;
     let ended = tokio::select! {
         ended = control.run(wakes) => ended,
         ended = server => ended,
-        Some(ended) = async { Some(numbers?.await) } => ended,
         () = sockets.run() => Ok(()),
         ended = agent.run() => ended,
         () = stopped(stop) => Ok(()),
@@ -149,7 +144,7 @@ fn start_shards(settings: &Settings) -> Result<(Arc<Shards>, blocking::Receiver<
     Ok((Arc::new(shards), events))
 }
 
-/// On the socket and, where the settings have a listener, on TCP.
+/// On the socket and, where the settings have a listener, on TCP; and numbers where these are wanted.
 async fn serve(
     settings: &Settings,
     run_directory: &RunDirectory,
@@ -159,10 +154,15 @@ async fn serve(
         Some(listener) => Some(api::serve_tls(listener, settings.principals.clone(), api.clone()).await?),
         None => None,
     };
+    let numbers = match settings.metrics {
+        Some(listen) => Some(listener::serve(listen, api::metrics(&api)).await?),
+        None => None,
+    };
     let local = api::serve(&run_directory.socket(), api)?;
     Ok(async {
         tokio::select! {
             ended = local => ended,
+            Some(ended) = async { Some(numbers?.await) } => ended,
             Some(ended) = async { Some(remote?.await) } => ended,
         }
     })

@@ -6,12 +6,13 @@ use ipnet::IpNet;
 use mesh_common::{ids::ConnectionId, maps::Role};
 
 use super::{
-    Connection, DeviceName, InterfaceRole, NodeFacts, PathProbe, Plan, Probe, TableEntry, Transport,
+    Connection, DeviceName, InterfaceRole, NodeFacts, Plan, TableEntry, Transport,
     gateways::{self, Assigned},
     kernel::{self, Reserved},
     names,
     nat::Nat,
     outside::{self, Outside},
+    paths::paths,
     slots::Slots,
     table::{self, Table},
     tunnels::{self, Ways},
@@ -100,7 +101,7 @@ impl Building<'_> {
         }
         let ways = share.presented.values().filter_map(|net| kernel::way(*net, &transport, &self.reserved));
         self.plan.routes.extend(ways);
-        let paths = self.paths(remote, share, &transport);
+        let paths = paths(remote, share, &transport, &self.reserved);
         let probe = paths.first().map(|path| path.gateway);
         let (name, remote, thresholds) = (gateway.place().name(), id.to_string(), gateway.listener().thresholds);
         self.plan.connections.insert(connection, Connection { name, remote, transport, probe, paths, thresholds });
@@ -151,34 +152,6 @@ impl Building<'_> {
         }
         let message = format!("{hops} is reached by {device}, which is no underlay interface in the settings");
         Err((message, "add an [[interface]] with that name and role = \"underlay\""))
-    }
-
-    /// From our reserved addresses to the remote's, as we call them: by its first external CIDR of each family.
-    fn paths(&self, remote: &Remote, share: &Share, transport: &Transport) -> Vec<PathProbe> {
-        let is_direct = matches!(transport, Transport::Direct { .. });
-        let mut paths: Vec<PathProbe> = Vec::new();
-        for external in &remote.configuration.real.external {
-            let Some(presented) = share.presented.get(external) else { continue };
-            if paths.iter().any(|path| path.gateway.to.is_ipv4() == presented.addr().is_ipv4()) {
-                continue;
-            }
-            let gateway = match is_direct {
-                true => self.reserved.presented_gateway_for(presented),
-                false => self.reserved.gateway_for(presented),
-            };
-            let (Some(gateway), Some((responder, [answers_at, answers_also_at]))) =
-                (gateway, self.reserved.responder_for(presented, is_direct))
-            else {
-                continue;
-            };
-            paths.push(PathProbe {
-                gateway: Probe { from: gateway, to: kernel::nth(presented, kernel::GATEWAY) },
-                responder: Probe { from: responder, to: kernel::nth(presented, kernel::RESPONDER) },
-                answers_at,
-                answers_also_at,
-            });
-        }
-        paths
     }
 }
 

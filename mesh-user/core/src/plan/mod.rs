@@ -13,6 +13,7 @@ mod kernel;
 mod names;
 mod nat;
 mod outside;
+mod paths;
 #[cfg(test)]
 pub(crate) mod random;
 pub mod slots;

@@ -46,6 +46,8 @@ pub struct Judgement {
 /// How one family's legs stand.
 enum Verdict {
     Pending,
+    /// Some legs are whole again, and the next reply may show that all are.
+    Settling,
     Forwarded,
     Broken(Hop),
 }
@@ -212,6 +214,9 @@ impl Health {
                 return Some(self.broken(legs, *hop));
             }
         }
+        if verdicts.iter().any(|(_, verdict)| matches!(verdict, Verdict::Settling)) {
+            return None;
+        }
         if verdicts.iter().any(|(_, verdict)| matches!(verdict, Verdict::Pending)) {
             return Some(Statement::unknown("Probing", "no reply from behind the remote gateway yet"));
         }
@@ -310,12 +315,15 @@ impl Legs {
         match self.through.state() {
             ConnectionState::Connected => Verdict::Forwarded,
             ConnectionState::Connecting => Verdict::Pending,
-            ConnectionState::Error => Verdict::Broken(match (lost(far), lost(ours)) {
-                (true, false) => Hop::Far,
-                (false, true) => Hop::Ours,
-                (true, true) => Hop::Either,
-                (false, false) => Hop::Responders,
-            }),
+            ConnectionState::Error => match (lost(far), lost(ours)) {
+                (true, false) => Verdict::Broken(Hop::Far),
+                (false, true) => Verdict::Broken(Hop::Ours),
+                (true, true) => Verdict::Broken(Hop::Either),
+                (false, false) if self.far_forwarding.is_settled() && self.our_forwarding.is_settled() => {
+                    Verdict::Broken(Hop::Responders)
+                }
+                (false, false) => Verdict::Settling,
+            },
         }
     }
 }

@@ -14,6 +14,8 @@ pub struct Prober {
     loss: usize,
     state: ConnectionState,
     latency: Option<Duration>,
+    /// Replies since the last error.
+    replies: u32,
     next_sequence: u64,
     next_send: Instant,
     /// Sent and not answered, oldest first; never more than `loss`.
@@ -29,6 +31,7 @@ impl Prober {
             loss: usize::from(loss.max(1)),
             state: ConnectionState::Connecting,
             latency: None,
+            replies: 0,
             next_sequence: first_sequence,
             next_send: now,
             outstanding: VecDeque::new(),
@@ -48,6 +51,7 @@ impl Prober {
         if self.outstanding.len() >= self.loss {
             self.state = ConnectionState::Error;
             self.latency = None;
+            self.replies = 0;
             self.outstanding.pop_front();
         }
         let sequence = self.next_sequence;
@@ -68,11 +72,17 @@ impl Prober {
         self.outstanding.drain(..=at);
         self.latency = Some(now.saturating_duration_since(sent));
         self.state = ConnectionState::Connected;
+        self.replies = self.replies.saturating_add(1);
         true
     }
 
     pub(super) fn next_sequence(&self) -> u64 {
         self.next_sequence
+    }
+
+    /// It answered more than once since it did not: what was sent along with the first is answered too by now, or lost.
+    pub(super) fn is_settled(&self) -> bool {
+        self.replies > 1
     }
 
     pub fn state(&self) -> ConnectionState {

@@ -83,6 +83,8 @@ impl Site {
                         faults,
                     };
                     self.health.handle_reply(out.to, &reply, self.now + Duration::from_micros(420));
+                    // As the daemon does, that hears one after the other.
+                    self.health.judge(&self.around, self.clock);
                 }
             }
             judgement = self.health.judge(&self.around, self.clock);
@@ -158,6 +160,9 @@ fn each_broken_hop_is_named_within_ten_seconds() {
         assert_eq!(site.condition("TunnelProbe").status, ConditionStatus::True);
         site.world = whole;
         assert_eq!(site.pass(4).state, ConnectionState::Connected, "{reason} ends");
+        let history = site.health.history();
+        let told: Vec<_> = history.iter().filter(|change| change.to == ConditionStatus::False).collect();
+        assert!(told.len() == 1, "one hole is told once: {told:?}");
     }
 }
 

@@ -8,8 +8,8 @@ use std::{
 
 use axum::{Json, extract::State};
 use mesh_core::{
-    api::{Explanation, Status},
-    explain::{Question, Sample, explain, explain_in_groups},
+    api::{ConnectionState, Explanation, Status},
+    explain::{Question, Sample, Troubles, explain, explain_in_groups},
 };
 use serde::Deserialize;
 
@@ -21,7 +21,10 @@ use super::{
     request::{Path, Query},
     status,
 };
-use crate::agent::local::Local;
+use crate::{
+    agent::local::Local,
+    probe::{Report, Reports},
+};
 
 /// A control loop that has been silent for so long is believed to hang.
 const STUCK: Duration = Duration::from_secs(60);
@@ -107,5 +110,13 @@ async fn explanation(
     let groups = registry.groups.values().map(|group| &**group).chain(mirrored);
     let question = Question { source, destination, what };
     let of_group = explain_in_groups(groups, &snapshot.plan.groups, question);
-    Ok(Json(of_group.unwrap_or_else(|| explain(&snapshot.plan, &snapshot.tables, source, destination))))
+    let troubles = troubles(&api.reports.borrow());
+    Ok(Json(of_group.unwrap_or_else(|| explain(&snapshot.plan, &snapshot.tables, &troubles, source, destination))))
+}
+
+/// Of connections that do not work as they should.
+fn troubles(reports: &Reports) -> Troubles {
+    let fails = |report: &&Report| report.state == ConnectionState::Error && !report.detail.is_empty();
+    let failing = reports.iter().filter(|(_, report)| fails(report));
+    failing.map(|(id, report)| (*id, report.detail.clone())).collect()
 }

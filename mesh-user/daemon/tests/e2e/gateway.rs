@@ -5,6 +5,9 @@ use std::{fs, path::Path};
 use anyhow::Result;
 use mesh_lab::{Namespace, node::Node, pins};
 
+/// The device of the daemon's responder comes and goes with each run.
+const RESPONDER: &str = "mesh-probe";
+
 /// Links with their XDP programs, addresses, routes, rules, neighbours and settings. The kernel's own IPv6 addresses and
 /// routes come when it likes.
 pub(crate) fn host_state(gateway: &Namespace) -> Result<String> {
@@ -21,7 +24,8 @@ pub(crate) fn host_state(gateway: &Namespace) -> Result<String> {
         &["-6", "neighbour", "show", "nud", "permanent"],
     ] {
         let printed = gateway.ip(arguments)?;
-        let lines = printed.lines().filter(|line| !line.contains("fe80::") && !line.starts_with("multicast ff00::"));
+        let is_stable = |line: &&str| !line.contains("fe80::") && !line.starts_with("multicast ff00::");
+        let lines = printed.lines().filter(is_stable).filter(|line| !line.contains(RESPONDER));
         lines.for_each(|line| all.extend([line.trim(), "\n"]));
     }
     all += &sysctls(gateway)?;
@@ -56,7 +60,11 @@ fn sysctls(gateway: &Namespace) -> Result<String> {
         let mut lines = Vec::new();
         for family in ["ipv4", "ipv6"] {
             for device in fs::read_dir(Path::new("/proc/sys/net").join(family).join("conf"))? {
-                for setting in fs::read_dir(device?.path())? {
+                let device = device?.path();
+                if device.ends_with(RESPONDER) {
+                    continue;
+                }
+                for setting in fs::read_dir(device)? {
                     let path = setting?.path();
                     // One can only be read once it was set.
                     let value = fs::read_to_string(&path).unwrap_or_else(|error| error.kind().to_string());

@@ -16,6 +16,9 @@ use crate::{
 const NAMED_WITHIN: Duration = Duration::from_secs(10);
 const MENDED_WITHIN: Duration = Duration::from_secs(10);
 
+/// Both clusters have it.
+const POD: &str = "10.243.1.130";
+
 /// What is broken, and what it is told as at the other side.
 struct Hole {
     dig: fn(&Namespace) -> Result<()>,
@@ -28,7 +31,7 @@ const HOLES: [Hole; 4] = [
     Hole {
         dig: |gateway| firewall(gateway, "inet"),
         fill: |gateway| no_firewall(gateway, "inet"),
-        there: &["gateway of cl02", "10.69.0.3", "nft list ruleset"],
+        there: &["gateway of cl02", "behind it does not answer", "nft list ruleset"],
         here: &["forwarding is cut here", "nft list ruleset"],
     },
     Hole {
@@ -82,6 +85,7 @@ fn a_black_hole_behind_a_healthy_tunnel_is_named_at_both_ends() -> Result<()> {
     let lab = Lab::new()?;
     let network = pair(&lab)?;
     let (near, far) = (&network.clusters[0], &network.clusters[1]);
+    let dial = network.direction(0, 1, false)?.dial(POD.parse()?)?;
     for hole in &HOLES {
         (hole.dig)(far.gateway())?;
         let took = wait_for(&near.node, "cl02", "DataPath", "False", NAMED_WITHIN)?;
@@ -93,6 +97,8 @@ fn a_black_hole_behind_a_healthy_tunnel_is_named_at_both_ends() -> Result<()> {
         expect(&seen, "TunnelProbe", "True", "Answered", &[])?;
         ensure!(seen["state"] == "Error", "{seen}");
         ensure!(seen["detail"] == condition(&seen, "DataPath")?[2].as_str(), "{seen}");
+        let explained = near.node.meshctl(&["explain", POD, &dial.to_string()])?.stdout;
+        ensure!(hole.there.iter().all(|words| explained.contains(words)), "{explained}");
         (hole.fill)(far.gateway())?;
         for (node, remote) in [(&near.node, "cl02"), (&far.node, "cl01")] {
             wait_for(node, remote, "DataPath", "True", MENDED_WITHIN)?;

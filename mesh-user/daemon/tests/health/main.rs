@@ -1,6 +1,7 @@
 //! Does a connection tell the truth about itself? Real daemons in network namespaces, holes made on purpose. Needs root.
 
 mod holes;
+mod metrics;
 mod seen;
 mod underlay;
 
