@@ -95,72 +95,57 @@ fn filled(pair: &Pair, line: &str) -> Result<String> {
 
 fn check(pair: &Pair, row: &Row, is_same: bool, line: &str, finished: &Finished) -> Result<()> {
     let out = &finished.stdout;
-    let columns = |names: &str| {
-        let header = out.lines().next().unwrap_or_default();
-        let shown: Vec<&str> = header.split("  ").map(str::trim).filter(|name| !name.is_empty()).collect();
-        shown.join("|") == names
-    };
     let holds = match row.liqo.split(['-', '>']).next().unwrap_or_default().trim() {
         "liqoctl network connect" => out.contains("(local) Connection is established"),
         "liqoctl network disconnect" => {
             let gone = pair.done(0, "meshctl get gwc -A -o name")? + &pair.done(1, "meshctl get gws -A -o name")?;
-            let kept = pair.done(0, "meshctl get conf -A -o name")?;
-            gone.is_empty() && kept == "configuration/cl02\n"
+            gone.is_empty() && pair.done(0, "meshctl get conf -A -o name")? == "configuration/cl02\n"
         }
         "liqoctl network reset" => {
             out.contains("Nothing of cl01 is left") && pair.done(0, "meshctl get conf -A -o name")?.is_empty()
         }
-        "kubectl get gatewayclients.networking.liqo.io" if is_same => {
-            columns("NAMESPACE|NAME|TEMPLATE NAME|IP|PORT|AGE")
-                && out.contains("wireguard-client")
-                && out.contains("172.31.0.2")
-        }
-        "kubectl get gatewayservers.networking.liqo.io" if is_same => {
-            columns("NAMESPACE|NAME|TEMPLATE NAME|IP|PORT|AGE")
-                && out.contains("wireguard-server")
-                && out.contains("172.31.0.2")
-        }
-        "kubectl get connections.networking.liqo.io" if is_same => {
-            columns("NAMESPACE|NAME|TYPE|STATUS|AGE") && out.contains("Connected")
-        }
-        "kubectl get configurations.networking.liqo.io" if is_same => {
-            columns("NAMESPACE|NAME|DESIRED POD CIDR|REMAPPED POD CIDR|AGE") && out.contains("10.71.0.0/16")
-        }
-        "kubectl get gatewayclients.networking.liqo.io"
-        | "kubectl get gatewayservers.networking.liqo.io"
-        | "kubectl get connections.networking.liqo.io"
-        | "kubectl get configurations.networking.liqo.io" => {
-            out.contains("cl01") || out.contains("cl02") || out.contains("server")
-        }
-        "liqoctl info" => {
-            if is_same {
-                out == "cl01\n"
-            } else {
-                out.contains("10.243.0.0/16")
-            }
-        }
+        "liqoctl info" if is_same => out == "cl01\n",
+        "liqoctl info" => out.contains("10.243.0.0/16"),
+        "liqoctl info peer <REMOTE_CLUSTER_ID" => out.contains("172.31.0.2"),
         "kubectl get configmaps" => out == "cl01",
+        "kubectl get gatewayservers" if is_same => {
+            out.starts_with("map[addresses:[172.31.0.2] port:") && out.ends_with(" protocol:UDP]")
+        }
+        "kubectl get gatewayservers" => out.parse::<u16>().is_ok(),
+        table if table.starts_with("kubectl get ") => is_table(table, is_same, out)?,
         "liqoctl create gatewayserver server" if line.contains(" -o ") => {
-            out.contains("GatewayServer") && out.contains("NodePort") && out.contains("wireguard-server")
+            ["GatewayServer", "NodePort", "wireguard-server"].iter().all(|word| out.contains(word))
         }
         "liqoctl create gatewayclient client" if line.contains(" -o ") => {
-            out.contains("GatewayClient") && out.contains("172.31.0.2") && out.contains("wireguard-client")
+            ["GatewayClient", "172.31.0.2", "wireguard-client"].iter().all(|word| out.contains(word))
         }
         "liqoctl create gatewayserver server" => {
             out.starts_with("gatewayserver/default/server ") && has_endpoint(pair)?
         }
         "liqoctl create gatewayclient client" => out.starts_with("gatewayclient/default/client "),
-        "liqoctl info peer <REMOTE_CLUSTER_ID" => out.contains("172.31.0.2"),
-        "kubectl get gatewayservers" if is_same => {
-            out.starts_with("map[addresses:[172.31.0.2] port:") && out.ends_with(" protocol:UDP]")
-        }
-        "kubectl get gatewayservers" => out.parse::<u16>().is_ok(),
         "liqoctl generate publickey" | "liqoctl generate configuration" => generated(pair, row, line, out)?,
         "kubectl apply" => out.contains("created") || out.contains("unchanged"),
         other => bail!("nothing says what {other:?} does"),
     };
     ensure!(holds, "it did something else");
     Ok(())
+}
+
+/// The columns of the documentation, and a word of the row; by another line, the same objects.
+fn is_table(line: &str, is_same: bool, out: &str) -> Result<bool> {
+    let (columns, word) = match line.trim_start_matches("kubectl get ").trim_end_matches(".networking.liqo.io") {
+        "gatewayclients" => ("NAMESPACE|NAME|TEMPLATE NAME|IP|PORT|AGE", "wireguard-client"),
+        "gatewayservers" => ("NAMESPACE|NAME|TEMPLATE NAME|IP|PORT|AGE", "wireguard-server"),
+        "connections" => ("NAMESPACE|NAME|TYPE|STATUS|AGE", "Connected"),
+        "configurations" => ("NAMESPACE|NAME|DESIRED POD CIDR|REMAPPED POD CIDR|AGE", "10.71.0.0/16"),
+        other => bail!("nothing says what {other} look like"),
+    };
+    if !is_same {
+        return Ok(["cl01", "cl02", "server"].iter().any(|name| out.contains(name)));
+    }
+    let header = out.lines().next().unwrap_or_default();
+    let shown: Vec<&str> = header.split("  ").map(str::trim).filter(|name| !name.is_empty()).collect();
+    Ok(shown.join("|") == columns && out.contains(word))
 }
 
 fn has_endpoint(pair: &Pair) -> Result<bool> {

@@ -41,7 +41,10 @@ fn connect_disconnect_connect_reset() -> Result<()> {
     ensure!(pair.called(0, 1)? == called, "the name was given up");
     pair.done(0, cut)?;
 
-    pair.done(0, CONNECT)?;
+    // On a terminal something turns while it waits; in a pipe nothing did.
+    let turns = |said: &str| said.chars().any(|char| ('\u{2800}'..='\u{28ff}').contains(&char));
+    let watched = pair.done(0, &format!("script -qec '{CONNECT}' /dev/null"))?;
+    ensure!(turns(&watched) && !turns(&said), "{watched:?}");
     ensure!(pair.reach(0, 1)? == called, "another name");
 
     let said = pair.done(0, "meshctl network reset --remote-context two --yes")?;
