@@ -100,3 +100,47 @@ fn unequal_mtus_are_refused() -> Result<()> {
     // What was in force stays so.
     carry(&network)
 }
+
+/// Of the server: its port stands in the template alone.
+fn template(port: u16) -> String {
+    format!(
+        "apiVersion: networking.liqo.io/v1beta1\nkind: WgGatewayServerTemplate\nmetadata: {{ name: mine, namespace: custom }}\n\
+         spec:\n  objectKind: {{ apiVersion: networking.liqo.io/v1beta1, kind: WgGatewayServer }}\n  template:\n    \
+         metadata: {{ name: \"{{{{ .Name }}}}\" }}\n    spec: {{ driver: wireguard, ports: [{port}], mtu: \"{{{{ .Spec.MTU }}}}\" }}\n"
+    )
+}
+
+#[test]
+fn a_changed_template_is_rendered_anew() -> Result<()> {
+    let lab = Lab::new()?;
+    let network = connected(&lab)?;
+    let [a, b] = [&network.clusters[0], &network.clusters[1]];
+    let apply = |port: u16| {
+        let file = lab.directory().join("template.yaml");
+        std::fs::write(&file, template(port))?;
+        let applied = b.node.meshctl(&["apply", "-f", &file.display().to_string()])?;
+        ensure!(applied.status.success(), "{}{}", applied.stdout, applied.stderr);
+        Ok(())
+    };
+    let told = |port: u16| {
+        let is_told = |status: &serde_json::Value| (status["endpoint"]["port"] == port).then_some(());
+        wait_for(b, "gatewayserver", "the port of the template", is_told)
+    };
+    apply(6_111)?;
+    b.node.put_manifest(
+        "gateway",
+        &server(&["port: 51840"], &["serverTemplateRef: { name: mine, namespace: custom }"]),
+    )?;
+    told(6_111)?;
+    apply(6_112)?;
+    told(6_112)?;
+    a.node.put_manifest("gateway", &client(&["addresses: [172.31.0.2]", "port: 6112"], &[]))?;
+    carry(&network)?;
+    // A template that a gateway needs stays good.
+    let file = lab.directory().join("bad.yaml");
+    std::fs::write(&file, template(6_113).replace(".Spec.MTU", ".Spec.Mut"))?;
+    let refused = b.node.meshctl(&["apply", "-f", &file.display().to_string()])?;
+    let words = "template custom/mine.spec.mtu: there is no variable .Spec.Mut";
+    ensure!(!refused.status.success() && refused.stderr.contains(words), "{}{}", refused.stdout, refused.stderr);
+    told(6_112)
+}

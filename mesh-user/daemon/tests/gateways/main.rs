@@ -6,3 +6,4 @@ mod life;
 mod nat;
 mod service_types;
 mod site;
+mod spoofing;
