@@ -8,6 +8,7 @@ pub mod cleanup;
 pub mod control;
 pub mod daemon;
 pub mod dns;
+pub mod driver;
 pub mod kernel;
 pub mod keys;
 pub mod manifests;

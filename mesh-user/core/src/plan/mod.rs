@@ -36,7 +36,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::{
-    model::{Host, ObjectName, group::MemberId},
+    model::{ExecDriver, Host, ObjectName, group::MemberId},
     probe::Thresholds,
     tunnel::Lane,
 };
@@ -167,6 +167,8 @@ pub struct Tunnel {
     pub bind: Vec<IpAddr>,
     /// The secret with the key pair; `None`: the node's own.
     pub secret: Option<String>,
+    /// A program carries the packets instead of the shards.
+    pub exec: Option<ExecDriver>,
     /// Host addresses of the device: the gateway addresses.
     pub addresses: BTreeSet<IpNet>,
     pub peers: BTreeMap<PublicKey, Peer>,

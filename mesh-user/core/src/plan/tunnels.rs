@@ -14,7 +14,7 @@ use super::{
     kernel,
     table::Announced,
 };
-use crate::model::{ClusterId, Gateway, GatewayClient, Reach, Remote, RemoteKey, ValidIntent};
+use crate::model::{ClusterId, Driver, Gateway, GatewayClient, Reach, Remote, RemoteKey, ValidIntent};
 
 /// Keeps the mapping of a NAT between open (seconds); WireGuard's own advice for clients.
 const KEEPALIVE_SECONDS: u16 = 25;
@@ -117,7 +117,12 @@ pub(super) fn tunnel(
     };
     let peers = remote.keys.iter().map(peer).collect();
     let secret = gateway.listener().secret.clone();
-    Some(Tunnel { mtu: gateway.mtu(), listen_ports: ways.listen_ports, bind: ways.bind, secret, addresses, peers })
+    let exec = match &gateway.listener().driver {
+        Driver::Exec(program) => Some(program.clone()),
+        Driver::Wireguard | Driver::Direct => None,
+    };
+    let Ways { listen_ports, bind, .. } = ways;
+    Some(Tunnel { mtu: gateway.mtu(), listen_ports, bind, secret, exec, addresses, peers })
 }
 
 /// The first external CIDR of its family holds the reserved addresses.

@@ -30,6 +30,8 @@ pub enum Session {
     Never,
     Live,
     Expired,
+    /// A program carries the tunnel and says nothing of sessions.
+    Unseen,
 }
 
 /// The state of a connection as others show it.
@@ -88,7 +90,7 @@ impl Health {
         }
         let Some(gateways) = &self.gateways else {
             return match around.session {
-                Session::Never => ConnectionState::Connecting,
+                Session::Never | Session::Unseen => ConnectionState::Connecting,
                 Session::Live => ConnectionState::Connected,
                 Session::Expired => ConnectionState::Error,
             };
@@ -143,6 +145,9 @@ impl Health {
                 Statement::no("WaitsForClient", "no session: waits for the client to call".to_owned())
             }
             (Session::Never, None) => Statement::no("NoEndpoint", "no session".to_owned()),
+            (Session::Unseen, _) => {
+                Statement::unknown("Driver", "the program that carries the tunnel has its sessions")
+            }
         }
     }
 
@@ -161,7 +166,7 @@ impl Health {
             }
             ConnectionState::Error => {
                 let next = match around.session {
-                    Session::Live => {
+                    Session::Live | Session::Unseen => {
                         format!(
                             "the session is live: does meshd run at {remote}, and may UDP port {PROBE_PORT} come in?"
                         )

@@ -43,7 +43,7 @@ impl Control {
 
     fn problems(&self) -> Vec<String> {
         let all = [&self.refused, &self.trouble, &self.undeclared, &self.group_trouble, &self.unclosed];
-        all.into_iter().flatten().cloned().collect()
+        all.into_iter().flatten().cloned().chain(self.world.driver_troubles()).collect()
     }
 }
 

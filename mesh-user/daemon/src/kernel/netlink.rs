@@ -2,7 +2,7 @@
 //!
 //! Addresses, routes and neighbours have a file each beside this one.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, fs::File, os::fd::AsRawFd as _, path::Path};
 
 use anyhow::{Context as _, Result};
 use futures_util::{StreamExt as _, TryStreamExt as _};
@@ -96,6 +96,11 @@ impl Netlink {
     pub async fn set_up(&self, index: IfIndex) -> Result<()> {
         let change = LinkUnspec::new_with_index(index.0).up().build();
         self.handle.link().set(change).execute().await.context("cannot bring the device up")
+    }
+
+    pub async fn move_to(&self, index: IfIndex, namespace: &File) -> Result<()> {
+        let change = LinkUnspec::new_with_index(index.0).setns_by_fd(namespace.as_raw_fd()).build();
+        self.handle.link().set(change).execute().await.context("cannot move the device to another network namespace")
     }
 
     /// Deletes a device; one that is gone already is fine.

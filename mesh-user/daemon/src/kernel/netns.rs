@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use rustix::{
     fs::{Mode, OFlags},
-    thread::{LinkNameSpaceType, move_into_link_name_space},
+    thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe},
 };
 
 /// File system type of what a namespace's path leads to (`NSFS_MAGIC`, linux/magic.h).
@@ -52,6 +52,21 @@ pub fn within<T: Send>(path: Option<&Path>, work: impl FnOnce() -> Result<T> + S
         });
         inside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
+}
+
+/// A namespace that nobody else knows; it goes with the last descriptor and socket of it, and its devices with it.
+pub fn create() -> Result<File> {
+    let made = std::thread::spawn(|| {
+        // SAFETY: this thread ends at once, so nothing that it shares with others is used in the new namespace.
+        unsafe { unshare_unsafe(UnshareFlags::NEWNET) }.context("cannot make a network namespace: are we root?")?;
+        File::open("/proc/thread-self/ns/net").context("open the new network namespace")
+    });
+    made.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+/// What [`within`] takes for a namespace that is open.
+pub fn path_of(namespace: &File) -> PathBuf {
+    format!("/proc/self/fd/{}", namespace.as_raw_fd()).into()
 }
 
 fn open(path: &Path) -> Result<File> {

@@ -267,9 +267,10 @@ impl Probes {
 pub fn sessions(plan: &Plan, counted: &[PeerStatistics]) -> Sessions {
     let mut sessions = Sessions::new();
     for one in counted {
-        let peer = plan.tunnels.get(&one.device).and_then(|tunnel| tunnel.peers.get(&one.peer));
-        let Some(peer) = peer else { continue };
+        let Some(tunnel) = plan.tunnels.get(&one.device) else { continue };
+        let Some(peer) = tunnel.peers.get(&one.peer) else { continue };
         let session = match one.handshake_age {
+            None if tunnel.exec.is_some() => Session::Unseen,
             Some(age) if age < SESSION_LIFE => Session::Live,
             Some(_) => Session::Expired,
             None if one.last_handshake.is_some() => Session::Expired,

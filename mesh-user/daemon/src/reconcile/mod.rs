@@ -5,6 +5,7 @@
 
 mod addresses;
 mod blocks;
+mod drivers;
 mod groups;
 mod maps;
 mod nat;

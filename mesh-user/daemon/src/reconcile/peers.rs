@@ -15,7 +15,7 @@ impl World {
             return self.update_peer(device, key, peer);
         }
         self.announce(peer)?;
-        self.shards.apply(Command::AddPeer(device.clone(), key, peer.clone()))?;
+        self.tell_shards(device, || Command::AddPeer(device.clone(), key, peer.clone()))?;
         if peer.endpoints.is_empty() {
             // The client's sessions ended with the process that made them, and the client takes 15 s to find out.
             let lanes = self.tunnel(device)?.lanes();
@@ -26,17 +26,17 @@ impl World {
             }
         }
         self.tunnel(device)?.peers.insert(key, peer.clone());
-        Ok(())
+        self.brief_driver(device)
     }
 
     pub(super) fn update_peer(&mut self, device: &DeviceName, key: PublicKey, peer: &Peer) -> Result<()> {
         self.announce(peer)?;
-        self.shards.apply(Command::UpdatePeer(device.clone(), key, peer.clone()))?;
+        self.tell_shards(device, || Command::UpdatePeer(device.clone(), key, peer.clone()))?;
         let old = self.tunnel(device)?.peers.insert(key, peer.clone());
         if let Some(old) = old.filter(|old| old.connection != peer.connection) {
             self.retract(device, &old)?;
         }
-        Ok(())
+        self.brief_driver(device)
     }
 
     pub(super) fn set_endpoints(
@@ -48,18 +48,18 @@ impl World {
         let known = self.tunnel(device)?.peers.get(&key);
         let mut peer = known.with_context(|| format!("{device}: there is no peer {key:?}"))?.clone();
         peer.endpoints = endpoints.to_vec();
-        self.shards.apply(Command::UpdatePeer(device.clone(), key, peer.clone()))?;
+        self.tell_shards(device, || Command::UpdatePeer(device.clone(), key, peer.clone()))?;
         self.tunnel(device)?.peers.insert(key, peer);
-        Ok(())
+        self.brief_driver(device)
     }
 
     pub(super) fn remove_peer(&mut self, device: &DeviceName, key: PublicKey) -> Result<()> {
-        self.shards.apply(Command::RemovePeer(device.clone(), key))?;
+        self.tell_shards(device, || Command::RemovePeer(device.clone(), key))?;
         self.record.forget_endpoint(device, &key);
         if let Some(peer) = self.tunnel(device)?.peers.remove(&key) {
             self.retract(device, &peer)?;
         }
-        Ok(())
+        self.brief_driver(device)
     }
 
     /// Notes where a client is that has just made a session, on each of its lanes.
@@ -74,6 +74,11 @@ impl World {
         }
         self.record.set_endpoints(device, key, &endpoints);
         self.state.save_record(&self.record)
+    }
+
+    /// Of a tunnel that a program carries the shards know nothing.
+    fn tell_shards(&mut self, device: &DeviceName, command: impl FnOnce() -> Command) -> Result<()> {
+        if self.tunnel(device)?.exec.is_some() { Ok(()) } else { self.shards.apply(command()) }
     }
 
     /// What the peer might send; another gateway node of its remote may still.

@@ -19,6 +19,7 @@ use mesh_core::{
     },
     reconcile::Step,
 };
+use tokio::sync::watch;
 
 use super::{World, maps as bpf_maps};
 use crate::{kernel::bpf, shard::Command};
@@ -29,8 +30,8 @@ const NOWHERE: u32 = u32::MAX;
 #[derive(Debug, Default)]
 pub(super) struct Judgement {
     pub(super) slots: Slots,
-    /// The copy that the shards have.
-    shared: Arc<Slots>,
+    /// The copy that the shards and the drivers have.
+    shared: watch::Sender<Arc<Slots>>,
     /// It is older than `slots`.
     pub(super) stale: bool,
     /// Absent while no interface has a hook.
@@ -40,6 +41,11 @@ pub(super) struct Judgement {
 impl Judgement {
     pub(super) fn new(maps: Option<bpf::Tables>) -> Self {
         Judgement { maps, ..Judgement::default() }
+    }
+
+    /// What packets are judged by, for one who is no shard.
+    pub(super) fn follow(&self) -> watch::Receiver<Arc<Slots>> {
+        self.shared.subscribe()
     }
 
     /// Takes note of a change of the slots.
@@ -114,14 +120,15 @@ impl World {
 
     /// What packets are judged by now.
     pub fn tables(&self) -> Arc<Slots> {
-        Arc::clone(&self.tables.shared)
+        Arc::clone(&self.tables.shared.borrow())
     }
 
     /// Gives the shards the present tables, if theirs are older.
     pub(super) fn publish_tables(&mut self) -> Result<()> {
         if self.tables.stale {
-            self.tables.shared = Arc::new(self.tables.slots.clone());
-            self.shards.apply(Command::SetTables(Arc::clone(&self.tables.shared)))?;
+            let tables = Arc::new(self.tables.slots.clone());
+            self.tables.shared.send_replace(Arc::clone(&tables));
+            self.shards.apply(Command::SetTables(tables))?;
             self.tables.stale = false;
         }
         Ok(())

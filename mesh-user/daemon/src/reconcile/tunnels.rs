@@ -13,11 +13,12 @@ use anyhow::{Context as _, Result, bail};
 use ipnet::IpNet;
 use mesh_common::ids::IfIndex;
 use mesh_core::{
+    model::ExecDriver,
     plan::{DeviceAddress, DeviceName, Peer, Plan, PublicKey, Tunnel},
     reconcile::Step,
 };
 
-use super::World;
+use super::{World, drivers::Exec};
 use crate::{
     kernel::{
         netlink::Link,
@@ -36,12 +37,14 @@ pub(super) struct LiveTunnel {
     /// The device that the shards hold; another index under the same name is another device.
     index: IfIndex,
     /// As planned; 0 stands for any free port.
-    listen_ports: Vec<u16>,
+    pub(super) listen_ports: Vec<u16>,
     /// The ports that they became.
     ports: Vec<u16>,
-    bind: Vec<IpAddr>,
+    pub(super) bind: Vec<IpAddr>,
     /// Of the key pair; `None`: the node's own.
-    secret: Option<String>,
+    pub(super) secret: Option<String>,
+    /// A program carries it, and no shard knows of it.
+    pub(super) exec: Option<Exec>,
     pub(super) peers: BTreeMap<PublicKey, Peer>,
 }
 
@@ -52,7 +55,11 @@ impl LiveTunnel {
 
     /// In what stays from the start of a tunnel to its end.
     fn is_as(&self, tunnel: &Tunnel) -> bool {
-        self.bind == tunnel.bind && self.secret == tunnel.secret
+        self.bind == tunnel.bind && self.secret == tunnel.secret && self.program() == tunnel.exec.as_ref()
+    }
+
+    fn program(&self) -> Option<&ExecDriver> {
+        self.exec.as_ref().map(|exec| &exec.program)
     }
 }
 
@@ -108,6 +115,7 @@ impl World {
                 listen_ports: live.map(|live| live.listen_ports.clone()).unwrap_or_default(),
                 bind: live.map(|live| live.bind.clone()).unwrap_or_default(),
                 secret: live.and_then(|live| live.secret.clone()),
+                exec: live.and_then(|live| live.program().cloned()),
                 addresses: own,
                 peers: live.map(|live| live.peers.clone()).unwrap_or_default(),
             };
@@ -123,10 +131,12 @@ impl World {
                 self.check_device(device)?;
             }
             let (device, ports, addresses) = match step {
-                Step::CreateTunnel(device, tunnel) if !self.tunnels.contains_key(device) => {
+                Step::CreateTunnel(device, tunnel) if !self.tunnels.contains_key(device) && tunnel.exec.is_none() => {
                     (device, &tunnel.listen_ports, tunnel.bind.as_slice())
                 }
-                Step::SetListenPorts(device, ports) => {
+                Step::SetListenPorts(device, ports)
+                    if self.tunnels.get(device).is_none_or(|live| live.exec.is_none()) =>
+                {
                     let bound = self.tunnels.get(device).map(|live| live.bind.as_slice());
                     (device, ports, bound.unwrap_or_default())
                 }
@@ -184,6 +194,10 @@ impl World {
     pub(super) async fn set_tunnel_mtu(&mut self, device: &DeviceName, mtu: u16) -> Result<()> {
         let index = self.tunnel(device)?.index;
         self.netlink.set_mtu(index, u32::from(mtu)).await.with_context(|| device.to_string())?;
+        if let Some(exec) = &mut self.tunnel(device)?.exec {
+            exec.mtu = mtu;
+            return self.brief_driver(device);
+        }
         self.shards.apply(Command::SetMtu(device.clone(), mtu))
     }
 
@@ -191,6 +205,10 @@ impl World {
     /// same from its start to its end, and a port is free only when all its sockets are closed.
     pub(super) fn set_listen_ports(&mut self, device: &DeviceName, ports: &[u16]) -> Result<()> {
         let live = self.tunnel(device)?;
+        if live.exec.is_some() {
+            live.listen_ports = ports.to_vec();
+            return self.brief_driver(device);
+        }
         let is_kept = |port: &u16| *port != 0 && live.listen_ports.contains(port);
         if live.ports.len() != ports.len() || ports.iter().any(is_kept) {
             return self.reopen_tunnel(device, ports);
@@ -214,6 +232,7 @@ impl World {
             listen_ports: ports.to_vec(),
             bind: live.bind.clone(),
             secret: live.secret.clone(),
+            exec: None,
             addresses: BTreeSet::new(),
             peers: BTreeMap::new(),
         };
@@ -262,8 +281,18 @@ impl World {
             // The device is gone, or gets other queues; its sockets hold the ports.
             self.shards.apply(Command::RemoveTunnel(device.clone()))?;
         }
-        let secret = self.secret_of(tunnel.secret.as_deref())?;
         let ports = &tunnel.listen_ports;
+        if let Some(program) = &tunnel.exec {
+            let exec = Some(self.open_exec(device, tunnel, program)?);
+            let (index, bind, secret) =
+                (self.index(device).unwrap_or_default(), tunnel.bind.clone(), tunnel.secret.clone());
+            let (ports, peers) = (Vec::new(), BTreeMap::new());
+            let live =
+                LiveTunnel { index, listen_ports: tunnel.listen_ports.clone(), ports, bind, secret, exec, peers };
+            self.tunnels.insert(device.clone(), live);
+            return Ok(());
+        }
+        let secret = self.secret_of(tunnel.secret.as_deref())?;
         let sockets = self.sockets_for(device, ports, &tunnel.bind)?;
         let bound = sockets.iter().map(UdpSockets::port).collect();
         let count = NonZeroUsize::new(ports.len()).with_context(|| format!("{device}: has no port"))?;
@@ -278,8 +307,15 @@ impl World {
             routing: Routing::Plan,
         })?;
         let (bind, secret) = (tunnel.bind.clone(), tunnel.secret.clone());
-        let live =
-            LiveTunnel { index, listen_ports: ports.clone(), ports: bound, bind, secret, peers: BTreeMap::new() };
+        let live = LiveTunnel {
+            index,
+            listen_ports: ports.clone(),
+            ports: bound,
+            bind,
+            secret,
+            exec: None,
+            peers: BTreeMap::new(),
+        };
         self.tunnels.insert(device.clone(), live);
         self.update_wireguard_ports()
     }

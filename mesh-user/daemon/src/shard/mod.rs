@@ -7,6 +7,7 @@
 mod batch;
 mod board;
 mod command;
+mod driver_counters;
 mod handover;
 mod inbound;
 mod lane;
@@ -20,7 +21,7 @@ use std::{
     num::NonZeroUsize,
     os::fd::OwnedFd,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         mpsc::{self, Receiver, SyncSender},
     },
     thread::JoinHandle,
@@ -29,6 +30,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 pub use command::{Admission, Command, Event, Queue, Routing, Spread};
+pub use driver_counters::DriverCounters;
 use mesh_core::tunnel::MAX_LANES;
 use roster::{Assignment, Roster, Task};
 use rustix::event::{EventfdFlags, eventfd};
@@ -46,6 +48,8 @@ const EVENTS: usize = 256;
 pub struct Shards {
     shards: Vec<Shard>,
     roster: Mutex<Roster>,
+    /// Of those tunnels that programs carry.
+    drivers: Mutex<Vec<Weak<DriverCounters>>>,
 }
 
 /// The control thread's end of one shard.
@@ -65,7 +69,7 @@ impl Shards {
         let shards: Vec<Shard> =
             (0..count).map(|number| Shard::start(number, event_sender.clone())).collect::<Result<_>>()?;
         let wakes = shards.iter().map(|shard| Arc::clone(&shard.wake)).collect();
-        Ok((Shards { shards, roster: Mutex::new(Roster::new(wakes)) }, events))
+        Ok((Shards { shards, roster: Mutex::new(Roster::new(wakes)), drivers: Mutex::default() }, events))
     }
 
     /// How many there are.
@@ -109,7 +113,17 @@ impl Shards {
             shard.counters.add_to(&mut statistics);
         }
         statistics.peers = self.roster().statistics(Instant::now());
+        for driver in self.drivers.lock().unwrap_or_else(PoisonError::into_inner).iter().filter_map(Weak::upgrade) {
+            driver.add_to(&mut statistics);
+        }
         statistics
+    }
+
+    /// What a driver counts is part of the statistics as long as it lives.
+    pub fn note_driver(&self, counters: &Arc<DriverCounters>) {
+        let mut drivers = self.drivers.lock().unwrap_or_else(PoisonError::into_inner);
+        drivers.retain(|known| known.strong_count() > 0);
+        drivers.push(Arc::downgrade(counters));
     }
 
     /// Hands out the tasks while nobody else does, so that all shards see all commands in one order.

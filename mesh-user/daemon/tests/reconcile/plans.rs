@@ -121,7 +121,10 @@ fn add_remote(plan: &mut Plan, random: &mut Random, number: u8, likely: u64) {
     };
     let mtu = 1_300 + random.below(3) as u16 * 20;
     let peers = BTreeMap::from([(PublicKey([number; 32]), peer)]);
-    plan.tunnels.insert(name.clone(), Tunnel { mtu, listen_ports, bind: Vec::new(), secret: None, addresses, peers });
+    plan.tunnels.insert(
+        name.clone(),
+        Tunnel { mtu, listen_ports, bind: Vec::new(), secret: None, exec: None, addresses, peers },
+    );
     let transport = Transport::WireguardServer { device: name };
     plan.connections.insert(
         id,

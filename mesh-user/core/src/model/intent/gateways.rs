@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Objects;
 use crate::model::{
-    cluster_id::ClusterId, document::Place, gateway::Gateway, group::NodeId, listener::Driver,
-    public_key::MTU_ANNOTATION,
+    cluster_id::ClusterId, document::Place, gateway::Gateway, group::NodeId, public_key::MTU_ANNOTATION,
 };
 
 impl Objects {
@@ -50,11 +49,6 @@ impl Objects {
             let Some(configuration) = self.configurations.get(id) else { continue };
             if let Some(message) = gateway.mtu_too_small(configuration.real.has_v6()) {
                 self.problems.0.push(gateway.place().problem("spec.mtu", message, "give at least 1280 on both sides"));
-            }
-            if let Driver::Exec(_) = gateway.listener().driver {
-                let hint = "take a template with driver: wireguard";
-                let message = "this meshd has no driver 'exec'";
-                self.problems.0.push(gateway.place().problem("", message, hint));
             }
             if gateway.is_direct() && configuration.presented.is_none() {
                 let message = "'direct' needs mesh-wide presented prefixes: nothing else says who sent a packet";
