@@ -3,7 +3,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use super::{Carried, ConditionKind, Health, SizeSearch, Statement, health::Legs, message::Faults};
+use super::{Carried, ConditionKind, Health, Prober, SizeSearch, Statement, health::Legs, message::Faults};
 use crate::{
     api::{ConditionStatus, ConnectionState},
     plan::{PROBE_PORT, Transport},
@@ -315,20 +315,19 @@ impl Health {
 
 impl Legs {
     fn verdict(&self) -> Verdict {
-        let lost = |state| state == ConnectionState::Error;
-        let (far, ours) = (self.far_forwarding.state(), self.our_forwarding.state());
+        let lost = |prober: &Prober| prober.state() == ConnectionState::Error;
+        let (far, ours) = (&self.far_forwarding, &self.our_forwarding);
+        let settles = |prober| !lost(prober) && !prober.is_settled();
         match self.through.state() {
             ConnectionState::Connected => Verdict::Forwarded,
             ConnectionState::Connecting => Verdict::Pending,
-            ConnectionState::Error => match (lost(far), lost(ours)) {
-                (true, false) => Verdict::Broken(Hop::Far),
-                (false, true) => Verdict::Broken(Hop::Ours),
-                (true, true) => Verdict::Broken(Hop::Either),
-                (false, false) if self.far_forwarding.is_settled() && self.our_forwarding.is_settled() => {
-                    Verdict::Broken(Hop::Responders)
-                }
-                (false, false) => Verdict::Settling,
-            },
+            ConnectionState::Error if settles(far) || settles(ours) => Verdict::Settling,
+            ConnectionState::Error => Verdict::Broken(match (lost(far), lost(ours)) {
+                (true, false) => Hop::Far,
+                (false, true) => Hop::Ours,
+                (true, true) => Hop::Either,
+                (false, false) => Hop::Responders,
+            }),
         }
     }
 }
