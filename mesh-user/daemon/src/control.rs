@@ -17,7 +17,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use anyhow::{Context as _, Result};
 use mesh_core::{
     allocate::Allocations,
-    model::{Manifest, ObjectId, Parsed, Problems, Settings, ValidIntent},
+    model::{Manifest, ObjectId, Parsed, Settings, ValidIntent},
     plan::{Plan, PublicKey, block::BlockedInstances, plan, taken},
     reconcile::{Step, steps},
     shown::Known,
@@ -289,19 +289,6 @@ impl Control {
         let mut trouble: Vec<String> = hindrance.iter().flat_map(|error| lines(&format!("{error:#}"))).collect();
         trouble.extend(repaired.unwrap_or_else(|error| lines(&format!("{error:#}"))));
         self.set_trouble(trouble);
-    }
-
-    fn validate(&self) -> Result<ValidIntent, Problems> {
-        match (self.intent(self.stored()).validate(), self.declarations()) {
-            (validated, Ok(_)) => validated,
-            (Ok(_), Err(problems)) => Err(problems),
-            (Err(Problems(mut problems)), Err(Problems(more))) => {
-                // A file that cannot be read at all is told once.
-                let new: Vec<_> = more.into_iter().filter(|problem| !problems.contains(problem)).collect();
-                problems.extend(new);
-                Err(Problems(problems))
-            }
-        }
     }
 
     async fn plan(&mut self, intent: &ValidIntent) -> Result<(Plan, Allocations)> {

@@ -61,19 +61,7 @@ pub async fn run(settings: Settings) -> Result<()> {
     let (wishes, asked) = Wishes::new();
     let names = settings.dns.enabled.then(|| dns::start(&settings, outlets.names.subscribe())).transpose()?;
     // Subscribed before the first look, so that no change falls in between.
-    let wakes = Wakes {
-        manifests: manifests::watch(&settings.directories.manifests)?,
-        kernel: netlink::changes()?,
-        shards: forward(shard_events),
-        groups: outlets.tunnels.subscribe(),
-        blocks: outlets.blocks.subscribe(),
-        objects: match settings.hub {
-            None => control::of_store(registrar.registry()),
-            Some(_) => outlets.objects.subscribe(),
-        },
-        wishes: asked,
-        silent: vigil::ask(&settings.gateway.nodes)?,
-    };
+    let wakes = wakes(&settings, &outlets, &registrar, shard_events, asked)?;
     let (agent, agency) = Agent::new(&settings, registrar.clone(), state.clone(), outlets)?;
     let loaded = programs.then(|| Bpf::load(&settings.directories.pins, settings.log_bpf)).transpose()?;
     let mut world = World::open(Netlink::open()?, Arc::clone(&shards), secret, state.clone(), loaded).await?;
@@ -117,6 +105,29 @@ pub async fn run(settings: Settings) -> Result<()> {
     // The next daemon replaces it; until then a client sees that nobody is here.
     let _ = std::fs::remove_file(run_directory.socket());
     ended
+}
+
+/// What makes the control loop look again.
+fn wakes(
+    settings: &Settings,
+    outlets: &Outlets,
+    registrar: &Registrar,
+    shard_events: blocking::Receiver<shard::Event>,
+    asked: mpsc::Receiver<control::Asked>,
+) -> Result<Wakes> {
+    Ok(Wakes {
+        manifests: manifests::watch(&settings.directories.manifests)?,
+        kernel: netlink::changes()?,
+        shards: forward(shard_events),
+        groups: outlets.tunnels.subscribe(),
+        blocks: outlets.blocks.subscribe(),
+        objects: match settings.hub {
+            None => control::of_store(registrar.registry()),
+            Some(_) => outlets.objects.subscribe(),
+        },
+        wishes: asked,
+        silent: vigil::ask(&settings.gateway.nodes)?,
+    })
 }
 
 /// As the shards know the sessions of connections.

@@ -1,6 +1,5 @@
 //! What a Network or an IP was given.
 
-use ipnet::IpNet;
 use serde_json::json;
 
 use super::{Known, Sights, Status, holds, waiting};
@@ -8,30 +7,34 @@ use super::{Known, Sights, Status, holds, waiting};
 const ALLOCATED: &str = "Allocated";
 
 pub(super) fn network(known: &Known, sights: &Sights<'_>) -> Status {
+    let mut status = Status::default();
     let share = sights.allocations.networks.iter().find(|share| share.id == known.object.id);
-    let mut status = allocated(known, sights, share.is_some());
     if let Some(share) = share {
         status.set("cidr", json!(share.cidr));
     }
-    status
+    allocated(status, known, sights, share.is_some())
 }
 
 pub(super) fn ip(known: &Known, sights: &Sights<'_>) -> Status {
+    let mut status = Status::default();
     let share = sights.allocations.outside.iter().find(|share| share.id == known.object.id);
-    let mut status = allocated(known, sights, share.is_some());
     if let Some(share) = share {
         status.set("ip", json!(share.address));
-        let is_around = |net: &&IpNet| net.contains(&share.address);
-        status.set("cidr", json!(sights.allocations.own.values().find(is_around)));
+        let own = sights.intent.into_iter().flat_map(|intent| &intent.cluster.external.cidrs);
+        let external = own.map(|net| sights.allocations.own.get(net).unwrap_or(net));
+        let networks = sights.allocations.networks.iter().map(|network| &network.cidr);
+        if let Some(cidr) = networks.chain(external).find(|net| net.contains(&share.address)) {
+            status.set("cidr", json!(cidr));
+        }
     }
-    status
+    allocated(status, known, sights, share.is_some())
 }
 
-fn allocated(known: &Known, sights: &Sights<'_>, is_in_force: bool) -> Status {
-    let statement = match sights.problem(known) {
+fn allocated(mut status: Status, known: &Known, sights: &Sights<'_>, has_share: bool) -> Status {
+    status.conditions.push(match sights.problem(known) {
         Some(problem) => waiting(ALLOCATED, "Refused", problem),
-        None if is_in_force => holds(ALLOCATED, "Allocated", "status has what it was given"),
+        None if has_share => holds(ALLOCATED, "Allocated", "status says what it was given"),
         None => waiting(ALLOCATED, "NotInForce", "it is not in force yet; `meshctl status` says more"),
-    };
-    Status { conditions: vec![statement], ..Status::default() }
+    });
+    status
 }

@@ -55,7 +55,7 @@ impl Transitions {
     }
 
     /// Forgets what is no longer there.
-    pub fn keep(&mut self, is_there: impl Fn(&ObjectId) -> bool) {
+    pub(super) fn keep(&mut self, is_there: impl Fn(&ObjectId) -> bool) {
         self.since.retain(|(id, _), _| is_there(id));
     }
 }

@@ -110,7 +110,9 @@ pub fn shown(kind: ObjectKind, sights: &Sights<'_>, transitions: &mut Transition
         let status = if status.is_empty() { Value::Null } else { status.into() };
         Shown { manifest: known.manifest(status), known }
     };
-    of_kind.into_iter().map(show).collect()
+    let shown: Vec<Shown> = of_kind.into_iter().map(show).collect();
+    transitions.keep(|id| id.kind != kind || shown.iter().any(|one| one.known.object.id == *id));
+    shown
 }
 
 /// What is seen of one object.

@@ -187,6 +187,19 @@ impl Control {
         Intent { settings, own_key, manifests, objects, parsed: self.parsed.clone() }
     }
 
+    pub(super) fn validate(&self) -> Result<ValidIntent, Problems> {
+        match (self.intent(self.stored()).validate(), self.declarations()) {
+            (validated, Ok(_)) => validated,
+            (Ok(_), Err(problems)) => Err(problems),
+            (Err(Problems(mut problems)), Err(Problems(more))) => {
+                // A file that cannot be read at all is told once.
+                let new: Vec<_> = more.into_iter().filter(|problem| !problems.contains(problem)).collect();
+                problems.extend(new);
+                Err(Problems(problems))
+            }
+        }
+    }
+
     /// As the store has them.
     pub(super) fn stored(&self) -> Vec<Placed> {
         self.objects.values().map(placed).collect()

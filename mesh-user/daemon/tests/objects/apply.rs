@@ -161,7 +161,14 @@ fn the_address_of_an_ip_and_the_prefix_of_a_network_stay() -> Result<()> {
         "apiVersion: ipam.liqo.io/v1alpha1\nkind: Network\nmetadata:\n  name: lab\nspec:\n  cidr: 10.55.0.0/16\n";
     site.apply(&format!("{ip}---\n{network}"))?;
     assert_eq!(condition(&site.object("ips")?, "Allocated").unwrap().0, "True");
-    assert_eq!(condition(&site.object("networks.ipam.liqo.io")?, "Allocated").unwrap().0, "True");
+    let given = site.object("networks.ipam.liqo.io")?;
+    assert_eq!(
+        (condition(&given, "Allocated").unwrap().0.as_str(), &given["status"]["cidr"]),
+        ("True", &json!("10.55.0.0/16"))
+    );
+    let given = site.object("ip")?;
+    assert_eq!(given["status"]["cidr"], "10.70.0.0/16");
+    assert!(given["status"]["ip"].as_str().unwrap().starts_with("10.70.0."), "{given}");
     for (text, path) in [(ip.replace("113.7", "113.8"), "spec.ip"), (network.replace("10.55", "10.56"), "spec.cidr")] {
         let (_, message) = site.refused(&text)?;
         assert!(message.contains(&format!("{path}: it cannot be changed; delete the object")), "{message}");
