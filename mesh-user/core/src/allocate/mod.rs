@@ -154,8 +154,10 @@ mod tests {
     }
 
     fn prefix() -> impl Strategy<Value = IpNet> {
-        let v4 = (any::<u32>(), 12..=28_u8).prop_map(|(bits, len)| {
-            IpNet::new(std::net::Ipv4Addr::from_bits(0x0a00_0000 | bits & 0x00ff_ffff).into(), len).unwrap().trunc()
+        // Of each pool, and of no pool.
+        let bases = prop::sample::select(vec![0x0a00_0000_u32, 0x0a00_0000, 0xc0a8_0000, 0xac10_0000, 0x6440_0000]);
+        let v4 = (bases, any::<u32>(), 8..=30_u8).prop_map(|(base, bits, len)| {
+            IpNet::new(std::net::Ipv4Addr::from_bits(base | bits & 0x000f_ffff).into(), len).unwrap().trunc()
         });
         let v6 = (any::<u16>(), 40..=64_u8).prop_map(|(bits, len)| {
             IpNet::new(std::net::Ipv6Addr::from([0xfd00, bits, bits, 0, 0, 0, 0, 0]).into(), len).unwrap().trunc()
@@ -164,6 +166,28 @@ mod tests {
     }
 
     proptest! {
+        /// LQ-23: what was given out is claimed first after a restart, in whatever order, and nothing moves.
+        #[test]
+        fn a_restart_in_another_order_moves_nothing(
+            wishes in prop::collection::vec(prefix(), 1..16),
+            more in prop::collection::vec(prefix(), 0..8),
+            turn in 0..16_usize,
+        ) {
+            let mut blocks = Blocks::new(&pools());
+            let mut given: Vec<IpNet> = wishes.iter().filter_map(|wish| blocks.take(*wish, "before").ok()).collect();
+            let places = given.len().max(1);
+            given.rotate_left(turn % places);
+            let mut again = Blocks::new(&pools());
+            for block in &given {
+                prop_assert_eq!(again.claim(*block, "after"), Ok(()));
+            }
+            for wish in more {
+                let (next, same) = (blocks.take(wish, "new").ok(), again.take(wish, "new").ok());
+                prop_assert_eq!(next, same, "{} depends on the order of the others", wish);
+            }
+        }
+
+        /// LQ-23: of every length from 8 to 30, with several pools.
         #[test]
         fn blocks_are_unique_of_the_same_size_and_in_a_pool(
             shared in prop::collection::vec(prefix(), 0..6),
@@ -180,7 +204,8 @@ mod tests {
                     prop_assert!(!other.contains(&block) && !block.contains(other), "{block} overlaps {other}");
                 }
                 let free = shared.iter().chain(&given).all(|other| !other.contains(&wish) && !wish.contains(other));
-                prop_assert!(!free || block == wish, "{wish} was free");
+                let in_pool = pools().iter().any(|pool| pool.contains(&wish));
+                prop_assert!(!free || !in_pool || block == wish, "{wish} was free");
                 given.push(block);
             }
         }

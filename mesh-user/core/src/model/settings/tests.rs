@@ -152,25 +152,25 @@ fn what_is_wrong_with_groups_is_told_with_its_line() {
         ("40000-40099", "40099-40000", "meshd.toml:12: ng.ports: \"40099-40000\" is no range of ports; "),
         ("40000-40099", "0-9", "meshd.toml:12: ng.ports: "),
         ("mtu = 1280", "mtu = 100", "meshd.toml:13: ng.mtu: 100 bytes; write 576 to 65535"),
-        ("loadbalancer", "toaster", "meshd.toml:15: ng.kinds: \"toaster\" is no member kind: "),
-        ("\"lb_\"", "\"lb\"", "meshd.toml:15: ng.kinds: \"lb\" is no beginning of an id; "),
-        ("\"lb_\"", "\"ng_\"", "meshd.toml:15: ng.kinds: ng_ is what ids of groups begin with; "),
-        ("[::1]:5353", "::1:x", "meshd.toml:17: dns.listen: \"::1:x\" is no address and port; "),
-        ("9.9.9.9", "127.0.0.153", "meshd.toml:18: dns.forward: 127.0.0.153:53 is where this server listens; "),
-        ("ttl = 1", "ttl = 100000", "meshd.toml:19: dns.ttl: 100000 seconds; write 0 to 86400"),
-        ("0.0.0.0:7443", "0.0.0.0", "meshd.toml:22: api.listen: "),
-        ("key = \"/etc/mesh/key.pem\"\n", "", "meshd.toml:21: missing field `key`"),
-        ("\"read\"]", "\"root\"]", "meshd.toml:28: principal.roles: \"root\" is no role: "),
-        ("default/myNG", "default", "meshd.toml:28: principal.roles: \"member of default\" is no role: "),
-        ("/run/netns/x", "x", "meshd.toml:31: instance.netns: x is no absolute path; "),
-        ("\"app_x\"\norg", "\"app x\"\norg", "meshd.toml:33: instance.member: \"app x\" is no member id: "),
-        ("org = \"other\"", "netns = \"/run/netns/x\"", "meshd.toml:33: instance.member: app_x stands twice"),
+        ("loadbalancer", "toaster", "meshd.toml:16: ng.kinds: \"toaster\" is no member kind: "),
+        ("\"lb_\"", "\"lb\"", "meshd.toml:16: ng.kinds: \"lb\" is no beginning of an id; "),
+        ("\"lb_\"", "\"ng_\"", "meshd.toml:16: ng.kinds: ng_ is what ids of groups begin with; "),
+        ("[::1]:5353", "::1:x", "meshd.toml:18: dns.listen: \"::1:x\" is no address and port; "),
+        ("9.9.9.9", "127.0.0.153", "meshd.toml:19: dns.forward: 127.0.0.153:53 is where this server listens; "),
+        ("ttl = 1", "ttl = 100000", "meshd.toml:20: dns.ttl: 100000 seconds; write 0 to 86400"),
+        ("0.0.0.0:7443", "0.0.0.0", "meshd.toml:23: api.listen: "),
+        ("key = \"/etc/mesh/key.pem\"\n", "", "meshd.toml:22: missing field `key`"),
+        ("\"read\"]", "\"root\"]", "meshd.toml:29: principal.roles: \"root\" is no role: "),
+        ("default/myNG", "default", "meshd.toml:29: principal.roles: \"member of default\" is no role: "),
+        ("/run/netns/x", "x", "meshd.toml:32: instance.netns: x is no absolute path; "),
+        ("\"app_x\"\norg", "\"app x\"\norg", "meshd.toml:34: instance.member: \"app x\" is no member id: "),
+        ("org = \"other\"", "netns = \"/run/netns/x\"", "meshd.toml:34: instance.member: app_x stands twice"),
         (
             "\"alice\"",
             "\"alice\"\nroles = []\n[[principal]]\nname = \"alice\"",
-            "meshd.toml:30: principal.name: alice stands",
+            "meshd.toml:31: principal.name: alice stands",
         ),
-        ("ttl = 1", "tll = 1", "meshd.toml:19: unknown field `tll`"),
+        ("ttl = 1", "tll = 1", "meshd.toml:20: unknown field `tll`"),
     ];
     for (right, wrong, expected) in cases {
         assert!(WHOLE.contains(right), "{right}");
@@ -181,7 +181,7 @@ fn what_is_wrong_with_groups_is_told_with_its_line() {
                    key = \"/etc/mesh/key.pem\"\n";
     assert!(WHOLE.contains(section));
     let told = refused(&WHOLE.replace(section, ""));
-    assert!(told.starts_with("meshd.toml:22: principal: alice cannot reach the API: "), "{told}");
+    assert!(told.starts_with("meshd.toml:23: principal: alice cannot reach the API: "), "{told}");
 }
 
 #[test]
@@ -239,4 +239,26 @@ fn numbers_are_shown_on_tcp_only_where_asked() {
     assert_eq!(settings.metrics, Some("127.0.0.1:9101".parse().unwrap()));
     let refusal = Settings::parse("meshd.toml", "[metrics]\nlisten = \"9101\"\n").unwrap_err().to_string();
     assert!(refusal.contains("metrics.listen") && refusal.contains("ADDRESS:PORT"), "{refusal}");
+}
+
+/// LQ-26, LQ-73, LQ-79
+#[test]
+fn what_becomes_of_sources_and_segments() {
+    use crate::model::{MssClamp, RemapSettings};
+    let read = |section: &str| Settings::parse("meshd.toml", &format!("[remap]\n{section}")).map(|read| read.remap);
+    assert_eq!(read("").unwrap(), RemapSettings::default());
+    assert_eq!(read("mss_clamp = false\nmss = 1200").unwrap().mss, MssClamp::Off);
+    assert_eq!(read("mss = 1200").unwrap().mss, MssClamp::Fixed(1_200));
+    assert!(read("full_masquerade = true\ndeny_direct_connections = false").unwrap().full_masquerade);
+    for (section, expected) in [
+        ("mss = 100", "remap.mss: segments of 100 bytes"),
+        ("full_masquerade = true\nnotrack = true", "remap.notrack: on, and full_masquerade needs"),
+        ("full_masquerade = true\nunknown_source = false", "remap.unknown_source: off, and full_masquerade"),
+        ("masquerade = true", "unknown field `masquerade`"),
+    ] {
+        let told = read(section).unwrap_err().to_string();
+        assert!(told.contains(expected), "{told}");
+    }
+    assert_eq!([MssClamp::Auto.mtu(Some(1_340), true), MssClamp::Auto.mtu(None, true)], [1_340, 0]);
+    assert_eq!([MssClamp::Fixed(1_200).mtu(None, true), MssClamp::Fixed(1_200).mtu(None, false)], [1_240, 1_260]);
 }
