@@ -135,7 +135,6 @@ fn bad_manifests() -> Result<()> {
             vec![
                 "configuration-cl02.yaml: Configuration default/cl02: spec.remote.presented.pod: 10.99.0.0/24 and the real prefix \
                  10.243.0.0/16 differ in length",
-                "spec.local.presented: missing beside spec.remote.presented",
             ],
         ),
         (
