@@ -52,7 +52,7 @@ pub(crate) struct Parts {
 }
 
 /// The other daemon of a command that is for two.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "The remote daemon")]
 pub(crate) struct RemoteEndpoint {
     /// A contexts file; its current context is meant unless --remote-context names one
@@ -80,6 +80,22 @@ pub(crate) struct Daemon {
     /// What the context says; a command may say otherwise.
     pub(crate) org: Org,
     runtime: Runtime,
+}
+
+impl RemoteEndpoint {
+    /// A daemon of the own contexts file.
+    pub(crate) fn context(name: &str) -> RemoteEndpoint {
+        RemoteEndpoint { remote_context: Some(name.to_owned()), ..RemoteEndpoint::default() }
+    }
+
+    /// The current context of this file.
+    pub(crate) fn kubeconfig(file: &Path) -> RemoteEndpoint {
+        RemoteEndpoint { remote_kubeconfig: Some(file.to_owned()), ..RemoteEndpoint::default() }
+    }
+
+    pub(crate) fn socket(path: &Path) -> RemoteEndpoint {
+        RemoteEndpoint { remote_socket: Some(path.to_owned()), ..RemoteEndpoint::default() }
+    }
 }
 
 impl Endpoint {
@@ -123,7 +139,11 @@ impl Endpoint {
 
     /// For what takes many answers.
     pub(crate) fn patience(&self) -> Duration {
-        self.timeout.unwrap_or(LONG)
+        self.patience_or(LONG)
+    }
+
+    pub(crate) fn patience_or(&self, usual: Duration) -> Duration {
+        self.timeout.unwrap_or(usual)
     }
 
     fn contexts(&self) -> Result<PathBuf, Failure> {

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use mesh_core::api::{Error, ErrorReply};
+use serde_json::{Value, json};
 
 use crate::output::{Form, yaml};
 
@@ -32,6 +33,8 @@ impl From<Exit> for ExitCode {
 pub(crate) struct Failure {
     pub(crate) exit: Exit,
     pub(crate) error: Error,
+    /// What was found before, for programs; people have read it already.
+    report: Option<Value>,
 }
 
 impl Failure {
@@ -47,7 +50,11 @@ impl Failure {
             Exit::Unhealthy => "unhealthy",
             Exit::Waiting => "waiting",
         };
-        Failure { exit, error: Error { code: code.to_owned(), message: message.into(), hint: hint.into() } }
+        Failure {
+            exit,
+            error: Error { code: code.to_owned(), message: message.into(), hint: hint.into() },
+            report: None,
+        }
     }
 
     /// What the daemon refused.
@@ -62,7 +69,7 @@ impl Failure {
             "unhealthy" => Exit::Unhealthy,
             _ => Exit::Unexpected,
         };
-        Failure { exit, error }
+        Failure { exit, error, report: None }
     }
 
     pub(crate) fn unexpected(message: impl Into<String>) -> Self {
@@ -80,6 +87,13 @@ impl Failure {
         self
     }
 
+    /// Where programs read, this stands beside the error.
+    #[must_use]
+    pub(crate) fn with_report(mut self, report: Value) -> Self {
+        self.report = Some(report);
+        self
+    }
+
     /// Adds a sentence to the hint.
     #[must_use]
     pub(crate) fn and_hint(mut self, more: &str) -> Self {
@@ -93,9 +107,12 @@ impl Failure {
 
     /// Text is for standard error; the others for standard output, where the answer would have been.
     pub(crate) fn render(&self, form: Form) -> String {
-        let reply = ErrorReply { error: self.error.clone() };
+        let mut reply = json!(ErrorReply { error: self.error.clone() });
+        if let (Value::Object(reply), Some(Value::Object(report))) = (&mut reply, &self.report) {
+            reply.extend(report.clone());
+        }
         match form {
-            Form::Json => serde_json::to_string(&reply).expect("strings are JSON") + "\n",
+            Form::Json => format!("{reply}\n"),
             Form::Yaml => yaml(&reply).unwrap_or_else(|failure| failure.render(Form::Text)),
             Form::Text if self.error.hint.is_empty() => format!("error: {}\n", self.error.message),
             Form::Text => format!("error: {}\n hint: {}\n", self.error.message, self.error.hint),

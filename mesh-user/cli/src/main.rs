@@ -19,6 +19,7 @@ mod objects;
 mod output;
 mod status;
 mod table;
+mod test_network;
 mod top;
 
 use std::{ffi::OsString, process::ExitCode};
@@ -70,6 +71,8 @@ enum Command {
     Context(context::Arguments),
     /// What can be switched on
     Features(features::Arguments),
+    /// Tries whether what should work does
+    Test(Box<test_network::Arguments>),
     /// A live view of groups, peers, paths, rates and drops
     Top(top::Arguments),
     /// Writes a completion script
@@ -105,6 +108,7 @@ fn run(cli: &Cli) -> Result<String, Failure> {
         Command::Delete(arguments) => objects::delete(&endpoint.daemon()?, arguments),
         Command::Context(arguments) => context::run(arguments),
         Command::Features(arguments) => features::run(arguments),
+        Command::Test(arguments) => test_network::run(endpoint, arguments),
         Command::Top(arguments) => top::run(endpoint, arguments),
         Command::Completion(arguments) => completion::run(arguments),
         Command::Man(arguments) => man::run(arguments),
@@ -125,6 +129,7 @@ fn form(command: &Command) -> Form {
         Command::Delete(arguments) => arguments.output.output.form(),
         Command::Context(arguments) => arguments.form(),
         Command::Features(arguments) => arguments.form(),
+        Command::Test(arguments) => arguments.form(),
         Command::Top(_) | Command::Completion(_) | Command::Man(_) => Form::Text,
     }
 }

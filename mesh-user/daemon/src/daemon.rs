@@ -36,6 +36,7 @@ use crate::{
     state::StateDirectory,
     store::RedbStore,
     telemetry::listener,
+    trial::Trials,
     vigil,
     wg::Tunnels,
 };
@@ -83,6 +84,7 @@ pub async fn run(settings: Settings) -> Result<()> {
         counters: world.counters(),
         shards,
         agency,
+        trials: Trials::new(Netlink::open()?),
         watched: Watched::follow(registrar.registry()),
         registrar: registrar.clone(),
         wishes,

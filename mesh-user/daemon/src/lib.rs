@@ -21,6 +21,7 @@ pub mod shard;
 pub mod state;
 pub mod store;
 pub mod telemetry;
+pub mod trial;
 pub mod vigil;
 pub mod wg;
 pub mod whereabouts;

@@ -8,6 +8,7 @@ mod condition;
 pub mod group;
 mod info;
 pub mod node;
+pub mod trial;
 
 use std::collections::BTreeMap;
 

@@ -22,6 +22,7 @@ mod rules;
 mod status;
 mod streams;
 mod tls;
+mod trial;
 mod watched;
 
 use std::{
@@ -58,7 +59,7 @@ use uuid::Uuid;
 use self::{caller::Caller, endpoint::Endpoint, errors::Failure, tls::Tls};
 use crate::{
     agent::Agency, control::Wishes, kernel::bpf_counters::Counters, keys, probe::Reports, reconcile::HookReport,
-    registrar::Registrar, shard::Shards,
+    registrar::Registrar, shard::Shards, trial::Trials,
 };
 
 pub use metrics::metrics;
@@ -131,6 +132,8 @@ pub struct Api {
     /// Absent while no interface has a hook.
     pub counters: Option<Arc<Counters>>,
     pub agency: Agency,
+    /// Pods that exist for a test alone.
+    pub trials: Trials,
     pub registrar: Registrar,
     /// Changes of objects of the inter-cluster network go to the control loop first.
     pub wishes: Wishes,
@@ -249,6 +252,7 @@ fn endpoints(door: Door) -> Vec<Endpoint> {
         manifests::endpoints(),
         objects::endpoints(),
         streams::endpoints(),
+        trial::endpoints(),
     ];
     let here = match door {
         // What a node does with its own part in groups is nobody's business elsewhere.

@@ -10,6 +10,7 @@ pub mod link_watch;
 pub mod links;
 pub mod netlink;
 pub mod netlink_address;
+pub mod netlink_cable;
 pub mod netlink_neighbour;
 pub mod netlink_route;
 pub mod netns;
