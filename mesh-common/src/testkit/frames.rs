@@ -215,7 +215,7 @@ impl<'a> Generator<'a> {
         let mut options = vec![tcp::option::NONE; self.random.below(6)];
         options.extend_from_slice(&[tcp::option::MAX_SEGMENT, 4, self.random.pick(&[1, 4, 5, 6, 255]), 180]);
         options.resize(options.len().next_multiple_of(4), tcp::option::END);
-        bytes[12] = ((tcp::LEN + options.len()) / 4 << 4) as u8;
+        bytes[12] = (((tcp::LEN + options.len()) / 4) << 4) as u8;
         bytes.splice(tcp::LEN..tcp::LEN, options);
     }
 

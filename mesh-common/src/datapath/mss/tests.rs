@@ -17,7 +17,7 @@ fn packet(flags: u8, options: &[u8], payload: usize) -> Vec<u8> {
     transport[13] = flags;
     transport.extend_from_slice(options);
     transport.resize(transport.len().next_multiple_of(4), 0);
-    transport[12] = (transport.len() / 4 << 4) as u8;
+    transport[12] = ((transport.len() / 4) << 4) as u8;
     transport.resize(transport.len() + payload, 0xab);
     Packet::new(Ip::V4([10, 0, 0, 1]), Ip::V4([10, 0, 0, 2]), protocol::TCP, transport).build()
 }

@@ -47,8 +47,8 @@ fn transport_of(generated: &Generated) -> Option<(u8, usize, usize)> {
     let (protocol, at) = if generated.v6 { (packet[6], 40) } else { (packet[9], 4 * usize::from(packet[0] & 15)) };
     let at = at + generated.l3;
     match protocol {
-        wire::protocol::TCP => Some((protocol, at, at + 16)),
-        wire::protocol::UDP => Some((protocol, at, at + 6)),
+        protocol::TCP => Some((protocol, at, at + 16)),
+        protocol::UDP => Some((protocol, at, at + 6)),
         _ => None,
     }
 }

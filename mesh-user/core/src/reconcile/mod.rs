@@ -76,7 +76,7 @@ pub enum Step {
     AddConnection(ConnectionId, Connection),
     RemoveConnection(ConnectionId),
     /// The whole table, in one transaction.
-    SetNat(Nat),
+    SetNat(Box<Nat>),
     RemoveNat,
     /// Every shard passed a turn: what it read before is out of use, so that an index can be given out again.
     AwaitShards,

@@ -174,7 +174,7 @@ impl<'a> Change<'a> {
         }
         // The first packet of a flow says how all of it is translated: none may leave before.
         if let Some(nat) = self.new.nat.as_ref().filter(|nat| self.old.nat.as_ref() != Some(nat)) {
-            steps.push(Step::SetNat(nat.clone()));
+            steps.push(Step::SetNat(Box::new(nat.clone())));
         }
         steps.extend(self.new_routes(false));
     }

@@ -70,7 +70,7 @@ impl Observed {
             Step::Detach(device) => _ = self.interfaces.remove(&device),
             Step::AddConnection(id, connection) => _ = self.connections.insert(id, connection),
             Step::RemoveConnection(id) => _ = self.connections.remove(&id),
-            Step::SetNat(nat) => self.nat = Some(nat),
+            Step::SetNat(nat) => self.nat = Some(*nat),
             Step::RemoveNat => self.nat = None,
             Step::AwaitShards => {}
             Step::Group(device, step) => self.record_group(device, step),
