@@ -125,18 +125,18 @@ fn add_remote(plan: &mut Plan, random: &mut Random, number: u8, likely: u64) {
         name.clone(),
         Tunnel { mtu, listen_ports, bind: Vec::new(), secret: None, exec: None, addresses, peers },
     );
-    let transport = Transport::WireguardServer { device: name };
-    plan.connections.insert(
-        id,
-        Connection {
-            name: format!("default/t{number}"),
-            remote: format!("t{number}"),
-            transport,
-            probe: None,
-            paths: Vec::new(),
-            thresholds: Thresholds::default(),
-        },
-    );
+    plan.connections.insert(id, connection(number, name));
+}
+
+fn connection(number: u8, device: DeviceName) -> Connection {
+    Connection {
+        name: format!("default/t{number}"),
+        remote: format!("t{number}"),
+        transport: Transport::WireguardServer { device },
+        probe: None,
+        paths: Vec::new(),
+        thresholds: Thresholds::default(),
+    }
 }
 
 fn add_entries(plan: &mut Plan, id: ConnectionId, presented: [IpNet; 2]) -> BTreeMap<IpNet, TableEntry> {
