@@ -64,11 +64,7 @@ pub async fn run(settings: Settings) -> Result<()> {
     // Subscribed before the first look, so that no change falls in between.
     let wakes = wakes(&settings, &outlets, &registrar, shard_events, asked)?;
     let (agent, agency) = Agent::new(&settings, registrar.clone(), state.clone(), outlets)?;
-    let loaded = programs.then(|| Bpf::load(&settings.directories.pins, settings.log_bpf)).transpose()?;
-    let mut world = World::open(Netlink::open()?, Arc::clone(&shards), secret, state.clone(), loaded).await?;
-    if settings.log_bpf {
-        world.log_programs()?;
-    }
+    let world = open_world(&settings, programs, Arc::clone(&shards), secret, state.clone()).await?;
     let (plans, plan_reader) = watch::channel(Arc::new(Plan::default()));
     if settings.gateway.enabled {
         tokio::spawn(vigil::answer(plan_reader.clone()));
@@ -107,6 +103,22 @@ pub async fn run(settings: Settings) -> Result<()> {
     // The next daemon replaces it; until then a client sees that nobody is here.
     let _ = std::fs::remove_file(run_directory.socket());
     ended
+}
+
+/// With its programs loaded, where something needs them.
+async fn open_world(
+    settings: &Settings,
+    programs: bool,
+    shards: Arc<Shards>,
+    secret: StaticSecret,
+    state: StateDirectory,
+) -> Result<World> {
+    let loaded = programs.then(|| Bpf::load(&settings.directories.pins, settings.log_bpf)).transpose()?;
+    let mut world = World::open(Netlink::open()?, shards, secret, state, loaded).await?;
+    if settings.log_bpf {
+        world.log_programs()?;
+    }
+    Ok(world)
 }
 
 /// What makes the control loop look again.
