@@ -29,7 +29,7 @@ pub(super) struct LaneName {
 pub(super) enum Task {
     Add(Box<NewLane>),
     Remove(LaneName),
-    Change(LaneName, Change),
+    Change(LaneName, Box<Change>),
     SetTables(Arc<Slots>),
     Barrier,
 }
@@ -200,7 +200,7 @@ impl Roster {
         for ((lane, seat), sockets) in (0..).zip(&mut seats.lanes).zip(sockets) {
             seat.port = sockets.port();
             let name = LaneName { device: device.clone(), lane: Lane(lane) };
-            tasks.push((seat.shard, Task::Change(name, Change::Sockets(sockets))));
+            tasks.push((seat.shard, Task::Change(name, Box::new(Change::Sockets(sockets)))));
         }
         Ok(tasks)
     }
@@ -229,7 +229,7 @@ impl Roster {
             let change = Change::AddPeer(key, peer.on_lane(seat.lane), Arc::clone(&seat.counters));
             (
                 seats.lanes[seat.lane.index()].shard,
-                Task::Change(LaneName { device: device.clone(), lane: seat.lane }, change),
+                Task::Change(LaneName { device: device.clone(), lane: seat.lane }, Box::new(change)),
             )
         });
         Ok(tasks.collect())
@@ -249,7 +249,7 @@ impl Roster {
     fn on_lanes(&self, device: &DeviceName, change: impl Fn() -> Change) -> Result<Vec<Assignment>> {
         let seats = self.devices.get(device).with_context(|| unknown(device))?;
         let task = |(lane, seat): (u8, &Seat)| {
-            (seat.shard, Task::Change(LaneName { device: device.clone(), lane: Lane(lane) }, change()))
+            (seat.shard, Task::Change(LaneName { device: device.clone(), lane: Lane(lane) }, Box::new(change())))
         };
         Ok((0..).zip(&seats.lanes).map(task).collect())
     }
@@ -264,7 +264,7 @@ impl Roster {
         let on = seats.peers.get(key).with_context(|| format!("{device}: has no peer {key:?}"))?;
         let task = |seat: &PeerSeat| {
             let name = LaneName { device: device.clone(), lane: seat.lane };
-            (seats.lanes[seat.lane.index()].shard, Task::Change(name, change(seat.lane)))
+            (seats.lanes[seat.lane.index()].shard, Task::Change(name, Box::new(change(seat.lane))))
         };
         Ok(on.iter().map(task).collect())
     }

@@ -206,11 +206,13 @@ impl Worker {
                 }
                 Ok(())
             }
-            Task::Change(name, Change::Sockets(sockets)) => self.set_sockets(&name, sockets),
-            Task::Change(name, change) => {
-                let now = self.bench.now;
-                self.lane(&name)?.1.change(now, change)
-            }
+            Task::Change(name, change) => match *change {
+                Change::Sockets(sockets) => self.set_sockets(&name, sockets),
+                change => {
+                    let now = self.bench.now;
+                    self.lane(&name)?.1.change(now, change)
+                }
+            },
             Task::SetTables(tables) => {
                 self.bench.tables = tables;
                 Ok(())

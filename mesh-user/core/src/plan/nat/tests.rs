@@ -1,3 +1,5 @@
+//! Which table of nftables does a plan need?
+
 use crate::{
     allocate::Allocations,
     model::fixtures::{CLIENT, CONFIGURATION, KEY, SETTINGS, direct, facts, intent, mesh_wide},

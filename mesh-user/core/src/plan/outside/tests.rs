@@ -1,3 +1,5 @@
+//! What do hosts outside the cluster become in a plan?
+
 use super::*;
 use crate::{
     model::fixtures::{CLIENT, CONFIGURATION, KEY, SETTINGS, facts, intent, mesh_wide, of},
