@@ -2,8 +2,9 @@
 
 use std::process::ExitCode;
 
-use mesh_core::api::{Error, ErrorReply};
-use serde_json::{Value, json};
+use mesh_core::api::Error;
+use serde::Serialize;
+use serde_json::Value;
 
 use crate::output::{Form, yaml};
 
@@ -21,6 +22,14 @@ pub(crate) enum Exit {
     Unhealthy = 8,
     /// The files of another admin are not there yet.
     Waiting = 9,
+}
+
+/// [`mesh_core::api::ErrorReply`], and what was found before.
+#[derive(Serialize)]
+struct Shown<'a> {
+    error: &'a Error,
+    #[serde(flatten)]
+    report: Option<&'a Value>,
 }
 
 impl From<Exit> for ExitCode {
@@ -107,12 +116,9 @@ impl Failure {
 
     /// Text is for standard error; the others for standard output, where the answer would have been.
     pub(crate) fn render(&self, form: Form) -> String {
-        let mut reply = json!(ErrorReply { error: self.error.clone() });
-        if let (Value::Object(reply), Some(Value::Object(report))) = (&mut reply, &self.report) {
-            reply.extend(report.clone());
-        }
+        let reply = Shown { error: &self.error, report: self.report.as_ref() };
         match form {
-            Form::Json => format!("{reply}\n"),
+            Form::Json => serde_json::to_string(&reply).expect("strings are JSON") + "\n",
             Form::Yaml => yaml(&reply).unwrap_or_else(|failure| failure.render(Form::Text)),
             Form::Text if self.error.hint.is_empty() => format!("error: {}\n", self.error.message),
             Form::Text => format!("error: {}\n hint: {}\n", self.error.message, self.error.hint),
