@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use crate::place::Place;
 
 /// What `cargo xtask test NAME` takes for a checklist, and where it is.
-const CHECKLISTS: [(&str, &str); 1] = [("ng", "docs/network-groups.md")];
+const CHECKLISTS: [(&str, &str); 2] = [("ng", "docs/network-groups.md"), ("clusters", "docs/clusters.md")];
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Checklist {

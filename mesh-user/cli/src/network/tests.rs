@@ -319,6 +319,37 @@ fn connect_again_changes_what_is_said_anew() {
     }
 }
 
+/// LQ-47: keys that admins exchange by other means are not touched.
+#[test]
+fn keys_are_shared_unless_told_otherwise() {
+    let fakes = pair();
+    let alone = Wish { share_keys: false, wait: false, ..wish() };
+    let (lines, _) = connect(&fakes, &alone);
+    assert!(!lines.iter().any(|line| line.contains("Public key")), "{lines:#?}");
+    for fake in &fakes {
+        assert!(fake.of_kind(ObjectKind::PublicKey).is_empty(), "{}", fake.id);
+        assert_eq!(fake.of_kind(ObjectKind::Configuration).len(), 1, "{}", fake.id);
+    }
+}
+
+/// LQ-48: what every object is to be marked with.
+#[test]
+fn global_labels_and_annotations_are_on_every_object() {
+    let fakes = pair();
+    let mut report = Report::new(Form::Json, false);
+    let marked = |end, fake| {
+        let side = Side::alone(end, fake, Instant::now()).unwrap();
+        let text = |name: &str| [(name.to_owned(), "net".to_owned())].into();
+        Side { labels: text("team"), annotations: text("owner"), ..side }
+    };
+    let (local, remote) = (marked(End::Local, &fakes[0]), marked(End::Remote, &fakes[1]));
+    assert_eq!(connect::run(&local, &remote, &wish(), &mut report), Ok(()));
+    for object in fakes.iter().flat_map(|fake| fake.objects.borrow().values().cloned().collect::<Vec<_>>()) {
+        let metadata = &object["metadata"];
+        assert_eq!((&metadata["labels"]["team"], &metadata["annotations"]["owner"]), (&json!("net"), &json!("net")));
+    }
+}
+
 /// LQ-51: wherever it is interrupted, the same command goes on.
 #[test]
 fn an_interrupted_connect_goes_on() {
