@@ -77,7 +77,11 @@ pub fn of_store(mut registry: watch::Receiver<Arc<Registry>>) -> watch::Receiver
     let first = Arc::clone(&registry.borrow_and_update().objects);
     let (sender, receiver) = watch::channel(Some(first));
     tokio::spawn(async move {
-        while registry.changed().await.is_ok() && !sender.is_closed() {
+        loop {
+            tokio::select! {
+                () = sender.closed() => return,
+                changed = registry.changed() => if changed.is_err() { return },
+            }
             let objects = Arc::clone(&registry.borrow_and_update().objects);
             sender.send_if_modified(|known| {
                 let changed = !known.as_ref().is_some_and(|known| Arc::ptr_eq(known, &objects));

@@ -20,7 +20,7 @@ fn status() -> Status {
             "name": "default/b", "remote": "b\"\\\n2", "kind": "Client", "state": "Connected", "latency_us": 420, "detail": "",
             "device": "mesh-b", "endpoint": null, "listen_port": 1, "handshake_age_s": 7, "rx_bytes": 10, "tx_bytes": 20,
             "rx_packets": 1, "tx_packets": 2, "mtu": 1340, "path_mtu": 1300,
-            "lanes": [{"port": 51840, "shard": 0, "state": "Live", "endpoint": null, "handshake_age_s": 7, "rx_bytes": 10,
+            "lanes": [{"gateway": "k", "port": 51840, "shard": 0, "state": "Live", "endpoint": null, "handshake_age_s": 7, "rx_bytes": 10,
                 "tx_bytes": 20, "rx_packets": 1, "tx_packets": 2}],
             "conditions": [{"type": "DataPath", "status": "False", "observedGeneration": 0,
                 "lastTransitionTime": "2026-01-01T00:00:00Z", "reason": "NotForwardedThere", "message": "m"}],
