@@ -258,6 +258,8 @@ impl Control {
 
     async fn try_take_up(&mut self) {
         match self.take_up().await {
+            // That the directory cannot be read is still so.
+            Ok(()) if self.unread => {}
             Ok(()) => self.refused.clear(),
             Err(error) => self.refuse(&format!("{error:#}")),
         }

@@ -27,6 +27,8 @@ use crate::kernel::udp::{Family, Received, Transmit, UdpSockets};
 
 /// Between two attempts to get the port.
 const RETRY: Duration = Duration::from_secs(5);
+/// Receives from one socket before others have their turn: anybody may send.
+const BUDGET: usize = 64;
 
 /// Gateway nodes that do not answer.
 pub type Silent = BTreeSet<IpAddr>;
@@ -177,7 +179,7 @@ impl Post {
         // Several that came as one are told apart by their length; one of another length is none of ours.
         let mut buffer = [0; MESSAGE_LEN * 64];
         let mut heard = Vec::new();
-        loop {
+        for _ in 0..BUDGET {
             match ear.try_io(Interest::READABLE, || socket.receive(&mut buffer)) {
                 Ok(received) => {
                     let messages = buffer[..received.len].chunks(received.segment.max(1)).filter_map(Message::parse);
@@ -189,6 +191,7 @@ impl Post {
                 Err(error) => return Err(error),
             }
         }
+        Ok(heard)
     }
 }
 

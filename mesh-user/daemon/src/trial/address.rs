@@ -56,7 +56,7 @@ fn highest_free(pods: &IpNet, taken: &[IpNet]) -> Option<IpAddr> {
             return None;
         }
         let address = address(candidate, is_v4);
-        let is_in_the_way = |net: &&IpNet| net.prefix_len() >= pods.prefix_len() && net.contains(&address);
+        let is_in_the_way = |net: &&IpNet| net.prefix_len() > 0 && net.contains(&address);
         match taken.iter().filter(is_in_the_way).min_by_key(|net| net.prefix_len()) {
             None => return Some(address),
             Some(net) => candidate = number(net.network()).checked_sub(1)?,
@@ -110,6 +110,8 @@ mod tests {
     fn a_cidr_that_is_routed_as_a_whole_needs_a_word() {
         let whole = ["10.243.0.0/17", "10.243.128.0/17"];
         assert!(chosen(&["10.243.0.0/16"], &[], &whole).unwrap_err().starts_with("conflict: routes of this node"));
+        // A route that is wider leads to those pods as well, but for the default route.
+        assert!(chosen(&["10.243.0.0/16"], &[], &["10.240.0.0/12"]).unwrap_err().starts_with("conflict: routes"));
         assert_eq!(chosen(&["10.243.0.0/16"], &["10.243.9.9"], &whole).unwrap(), ["10.243.9.9"]);
         assert!(chosen(&["10.243.0.0/32"], &[], &[]).is_err());
         assert!(chosen(&[], &[], &[]).unwrap_err().contains("no pod CIDR"));
