@@ -117,7 +117,7 @@ impl Pair {
         Ok(shown[0].as_str().with_context(|| format!("no name in {shown}"))?.to_owned())
     }
 
-    /// Links, addresses, routes and rules of a gateway.
+    /// Links, addresses, routes and rules of a gateway. The kernel's own IPv6 addresses and routes come when it likes.
     pub(crate) fn kernel(&self, cluster: usize) -> Result<String> {
         let namespace = self.network.clusters[cluster].gateway();
         let mut text = String::new();
@@ -128,7 +128,9 @@ impl Pair {
             &["-6", "route", "show", "table", "all"],
             &["rule", "show"],
         ] {
-            text += &namespace.ip(arguments)?;
+            let printed = namespace.ip(arguments)?;
+            let lines = printed.lines().filter(|line| !line.contains("fe80::") && !line.contains("multicast ff00::"));
+            lines.for_each(|line| text.extend([line.trim(), "\n"]));
         }
         Ok(text)
     }
